@@ -1,0 +1,65 @@
+// Aligned and mapped memory blocks.
+#include "base/buffer.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace octet {
+
+Buffer::~Buffer() { Release(); }
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  if (this != &other) {
+    Release();
+    data_ = std::exchange(other.data_, nullptr);
+    size_bytes_ = std::exchange(other.size_bytes_, 0);
+  }
+  return *this;
+}
+
+void Buffer::Release() {
+  if (data_ == nullptr) return;
+  if (size_bytes_ >= kMapThreshold) {
+    munmap(data_, static_cast<size_t>(size_bytes_));
+  } else {
+    std::free(data_);
+  }
+  data_ = nullptr;
+}
+
+absl::StatusOr<Buffer> Buffer::Allocate(int64_t bytes) {
+  if (bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("buffer of ", bytes, " bytes"));
+  }
+  Buffer buffer;
+  buffer.size_bytes_ = bytes;
+  if (bytes >= kMapThreshold) {
+    void* p = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p != MAP_FAILED) buffer.data_ = static_cast<std::byte*>(p);
+  } else {
+    const size_t rounded = (static_cast<size_t>(bytes) + kAlignment) / kAlignment * kAlignment;
+    void* p = std::aligned_alloc(kAlignment, rounded);
+    if (p != nullptr) {
+      std::memset(p, 0, rounded);
+      buffer.data_ = static_cast<std::byte*>(p);
+    }
+  }
+  if (buffer.data_ == nullptr) {
+    buffer.size_bytes_ = 0;
+    return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes"));
+  }
+  return buffer;
+}
+
+}  // namespace octet
