@@ -1,0 +1,23 @@
+// Rewrites of a graph that compute nothing: they establish the canonical form of graph.h.
+#ifndef OCTET_GRAPH_REWRITES_H_
+#define OCTET_GRAPH_REWRITES_H_
+
+#include "absl/status/status.h"
+#include "graph/graph.h"
+
+namespace octet::graph {
+
+// Removes Identity and inference-mode Dropout (also between constants and their readers).
+void RemoveIdentities(Graph* graph);
+
+// Turns Quantize/Dequantize pairs around operators into quant on values:
+// - a reader of Dequantize(xq) reads xq itself when it computes on reals (every operator but shape queries that look at
+//   the type); the Dequantize stays only for graph outputs;
+// - Dequantize of a constant becomes a constant value with quant (s8 weights, s32 biases, s4 blocks);
+// - a value y that is read only by equal Quantize nodes takes over their quant, so its producer writes it directly.
+// The rounding of every value in the file is kept; none is added.
+void AbsorbQuantization(Graph* graph);
+
+}  // namespace octet::graph
+
+#endif  // OCTET_GRAPH_REWRITES_H_
