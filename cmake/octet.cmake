@@ -3,7 +3,7 @@ include_guard(GLOBAL)
 include(GoogleTest)
 
 set(OCTET_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Wno-sign-conversion
-    -Wno-maybe-uninitialized)  # false positives inside absl::InlinedVector with GCC 14
+    -Wno-maybe-uninitialized -Wno-uninitialized)  # false positives inside absl::InlinedVector with GCC 14
 
 function(_octet_common name)
   target_include_directories(${name} PUBLIC "${PROJECT_SOURCE_DIR}")

@@ -1,0 +1,161 @@
+// Constant evaluation of single nodes.
+#include "engine/evaluate.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace octet::engine {
+namespace {
+
+using graph::Node;
+
+const ValueInfo& InfoOf(absl::Span<const ValueInfo> infos, graph::ValueId id) {
+  return infos[static_cast<size_t>(id)];
+}
+
+Tensor EvaluateShape(const Node& node, const Shape& shape) {
+  const auto rank = static_cast<int64_t>(shape.size());
+  auto clamp = [&](int64_t i) { return std::min(std::max<int64_t>(i < 0 ? i + rank : i, 0), rank); };
+  const int64_t start = clamp(node.GetInt("start", 0));
+  const int64_t end = std::max(clamp(node.GetInt("end", rank)), start);
+  return Tensor::FromS64({end - start}, absl::MakeConstSpan(shape).subspan(
+                                            static_cast<size_t>(start), static_cast<size_t>(end - start)));
+}
+
+absl::StatusOr<Tensor> EvaluateConstantOfShape(const Node& node, const Shape& shape) {
+  Tensor fill = Tensor::FromF32({1}, {0.0f});
+  if (auto it = node.attributes.find("value"); it != node.attributes.end()) {
+    if (const Tensor* t = std::get_if<Tensor>(&it->second)) fill = *t;
+  }
+  if (fill.num_elements() != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attribute value has ", fill.num_elements(), " elements, expected 1"));
+  }
+  const auto size = static_cast<size_t>(BytesOf(fill.dtype()));
+  OCTET_ASSIGN_OR_RETURN(Buffer out, Buffer::Allocate(ByteSize(fill.dtype(), shape)));
+  for (int64_t i = 0; i < NumElements(shape); ++i) {
+    std::memcpy(out.data() + static_cast<size_t>(i) * size, fill.data(), size);
+  }
+  return Tensor::FromBuffer(fill.dtype(), shape, std::move(out));
+}
+
+template <typename T>
+Tensor RangeOf(DType dtype, T start, T delta, int64_t n) {
+  std::vector<T> values(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) values[static_cast<size_t>(i)] = static_cast<T>(start + static_cast<T>(i) * delta);
+  return Tensor::FromValues<T>(dtype, {n}, values);
+}
+
+absl::StatusOr<Tensor> EvaluateRange(const Node& node, absl::Span<const ValueInfo> infos,
+                                     const Shape& shape) {
+  const Tensor& start = *InfoOf(infos, node.inputs[0]).constant;
+  const Tensor& delta = *InfoOf(infos, node.inputs[2]).constant;
+  switch (start.dtype()) {
+    case DType::kF32:
+      return RangeOf<float>(DType::kF32, start.ToF32()[0], delta.ToF32()[0], shape[0]);
+    case DType::kF64:
+      return RangeOf<double>(DType::kF64, start.ToF64()[0], delta.ToF64()[0], shape[0]);
+    case DType::kS32:
+      return RangeOf<int32_t>(DType::kS32, static_cast<int32_t>(start.ToS64()[0]),
+                              static_cast<int32_t>(delta.ToS64()[0]), shape[0]);
+    case DType::kS64:
+      return RangeOf<int64_t>(DType::kS64, start.ToS64()[0], delta.ToS64()[0], shape[0]);
+    default:
+      return absl::UnimplementedError(absl::StrCat("Range of ", NameOf(start.dtype())));
+  }
+}
+
+absl::StatusOr<Tensor> EvaluateShapeOperator(const Node& node, absl::Span<const ValueInfo> infos) {
+  const ValueInfo& out = InfoOf(infos, node.outputs[0]);
+  if (node.op == "Shape") return EvaluateShape(node, InfoOf(infos, node.inputs[0]).shape);
+  if (node.op == "Size") {
+    return Tensor::FromS64({}, {NumElements(InfoOf(infos, node.inputs[0]).shape)});
+  }
+  if (node.op == "ConstantOfShape") return EvaluateConstantOfShape(node, out.shape);
+  return EvaluateRange(node, infos, out.shape);
+}
+
+// Runs the builder's steps once on an arena where nothing is reused.
+absl::Status RunSteps(Builder& builder, std::vector<Buffer>* buffers) {
+  for (int64_t bytes : builder.buffer_bytes()) {
+    OCTET_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(bytes));
+    buffers->push_back(std::move(buffer));
+  }
+  OCTET_ASSIGN_OR_RETURN(Buffer scratch, Buffer::Allocate(builder.scratch_bytes()));
+  SerialFor serial;
+  for (const Step& step : builder.steps()) {
+    std::vector<const void*> src;
+    std::vector<void*> dst;
+    for (const Location& l : step.src) {
+      src.push_back(l.buffer >= 0 ? (*buffers)[static_cast<size_t>(l.buffer)].data()
+                                  : l.constant->data.data());
+    }
+    for (const Location& l : step.dst) dst.push_back((*buffers)[static_cast<size_t>(l.buffer)].data());
+    OCTET_ASSIGN_OR_RETURN(kernels::BoundKernel run,
+                           step.kernel->Bind({src, dst, scratch.data(), &serial}));
+    OCTET_RETURN_IF_ERROR(run());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool IsShapeOperator(const Node& node) {
+  return node.domain.empty() && (node.op == "Shape" || node.op == "Size" ||
+                                 node.op == "ConstantOfShape" || node.op == "Range");
+}
+
+absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, const Node& node,
+                                                 absl::Span<const ValueInfo> infos,
+                                                 int64_t max_bytes) {
+  for (graph::ValueId id : node.outputs) {
+    if (id == graph::kNoValue) continue;
+    const ValueInfo& out = InfoOf(infos, id);
+    OCTET_ASSIGN_OR_RETURN(const int64_t bytes, CheckedByteSize(out.dtype, out.shape));
+    if (bytes > max_bytes) {
+      return absl::ResourceExhaustedError(absl::StrCat(Describe(graph, node), ": result of ", bytes,
+                                                       " bytes is larger than ", max_bytes));
+    }
+  }
+  if (IsShapeOperator(node)) {
+    OCTET_ASSIGN_OR_RETURN(Tensor out, EvaluateShapeOperator(node, infos));
+    return std::vector<Tensor>{std::move(out)};
+  }
+  kernels::WeightStore store;
+  Builder builder(graph, infos, &store, &store, CurrentTeamSize());
+  FusedNode fused;
+  fused.node = &node;
+  fused.output = node.outputs[0];
+  OCTET_RETURN_IF_ERROR(builder.Lower(fused));
+  std::vector<int> results;
+  for (graph::ValueId id : node.outputs) {
+    if (id == graph::kNoValue) {
+      results.push_back(-1);
+      continue;
+    }
+    OCTET_ASSIGN_OR_RETURN(const int buffer, builder.AddOutput(id));
+    results.push_back(buffer);
+  }
+  std::vector<Buffer> buffers;
+  OCTET_RETURN_IF_ERROR(RunSteps(builder, &buffers));
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (results[i] < 0) {
+      out.emplace_back();
+      continue;
+    }
+    const kernels::TensorSpec spec = builder.OutputSpec(node.outputs[i], kernels::Layout::kPlain);
+    const Buffer& from = buffers[static_cast<size_t>(results[i])];
+    // Copied: two outputs may share a buffer, and a view's buffer may be larger than the result.
+    OCTET_ASSIGN_OR_RETURN(Buffer copy, Buffer::Allocate(spec.size_bytes()));
+    if (spec.size_bytes() > 0) {
+      std::memcpy(copy.data(), from.data(), static_cast<size_t>(spec.size_bytes()));
+    }
+    out.push_back(Tensor::FromBuffer(spec.dtype, spec.shape, std::move(copy)));
+  }
+  return out;
+}
+
+}  // namespace octet::engine

@@ -1,0 +1,186 @@
+// Fusion of post-ops.
+#include "engine/fuse.h"
+
+#include <algorithm>
+
+#include "absl/container/flat_hash_set.h"
+
+namespace octet::engine {
+namespace {
+
+using graph::Node;
+using graph::ValueId;
+
+// Operators whose result may be the same memory as their input: a residual must not be one end of such a pair.
+bool MayView(const Node& n) {
+  static const auto* const kOps = new absl::flat_hash_set<std::string>{
+      "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Transpose", "Max", "Min",
+      "Cast", "Quantize", "Dequantize"};
+  return kOps->contains(n.op);
+}
+
+bool IsProduct(const Node& n) {
+  return n.domain.empty() && (n.op == "Conv" || n.op == "Gemm" || n.op == "MatMul");
+}
+
+bool IsArithmetic(const Node& n) {
+  return n.domain.empty() && n.inputs.size() == 2 &&
+         (n.op == "Add" || n.op == "Sub" || n.op == "Mul" || n.op == "Div");
+}
+
+class Fuser {
+ public:
+  Fuser(const graph::Graph& graph, absl::Span<const ValueInfo> infos, absl::Span<const int> live)
+      : graph_(graph), infos_(infos), live_(live), producer_(graph.values.size(), -1),
+        readers_(graph.values.size()) {
+    for (size_t i = 0; i < live_.size(); ++i) {
+      for (ValueId id : NodeAt(i).outputs) {
+        if (id != graph::kNoValue) producer_[static_cast<size_t>(id)] = static_cast<int>(i);
+      }
+      for (ValueId id : NodeAt(i).inputs) {
+        if (id != graph::kNoValue) readers_[static_cast<size_t>(id)].push_back(static_cast<int>(i));
+      }
+    }
+  }
+
+  std::vector<FusedNode> Run() {
+    std::vector<FusedNode> groups(live_.size());
+    std::vector<size_t> end(live_.size());  // position of a group's last node
+    std::vector<bool> absorbed(live_.size(), false);
+    for (size_t i = 0; i < live_.size(); ++i) {
+      if (absorbed[i]) continue;
+      FusedNode& group = groups[i];
+      group.node = &NodeAt(i);
+      group.output = group.node->outputs.empty() ? graph::kNoValue : group.node->outputs[0];
+      end[i] = i;
+      while (true) {
+        const int next = Extend(group);
+        // A node that is already inside another group cannot be absorbed twice.
+        if (next < 0 || absorbed[static_cast<size_t>(next)]) break;
+        Absorb(&group, next);
+        absorbed[static_cast<size_t>(next)] = true;
+        end[i] = static_cast<size_t>(next);
+      }
+    }
+    std::vector<size_t> order;
+    for (size_t i = 0; i < live_.size(); ++i) {
+      if (!absorbed[i]) order.push_back(i);
+    }
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return end[a] < end[b]; });
+    std::vector<FusedNode> out;
+    for (size_t i : order) out.push_back(std::move(groups[i]));
+    return out;
+  }
+
+ private:
+  const Node& NodeAt(size_t i) const { return graph_.nodes[static_cast<size_t>(live_[i])]; }
+  const ValueInfo& Info(ValueId id) const { return infos_[static_cast<size_t>(id)]; }
+
+  // The position of the node that can follow the group, or -1.
+  int Extend(const FusedNode& group) const {
+    if (!IsProduct(*group.node) && !IsArithmetic(*group.node)) return -1;
+    if (!IsFloat(Info(group.output).dtype) && !graph_.value(group.output).quant.has_value()) return -1;
+    if (graph_.value(group.output).quant.has_value() || graph_.IsOutput(group.output)) return -1;
+    const std::vector<int>& readers = readers_[static_cast<size_t>(group.output)];
+    if (readers.size() != 1) return -1;
+    const Node& next = NodeAt(static_cast<size_t>(readers[0]));
+    if (ActivationOf(next, infos_).has_value() && next.inputs[0] == group.output) return readers[0];
+    if (next.op == "Add" && next.domain.empty() && IsProduct(*group.node) &&
+        CanAdd(group, next, readers[0])) {
+      return readers[0];
+    }
+    return -1;
+  }
+
+  bool CanAdd(const FusedNode& group, const Node& add, int position) const {
+    const ValueId residual = add.inputs[0] == group.output ? add.inputs[1] : add.inputs[0];
+    if (residual == group.output || Info(residual).is_constant) return false;
+    // The sum is written over the residual while the product still reads its operands.
+    const std::vector<ValueId>& operands = group.node->inputs;
+    if (std::find(operands.begin(), operands.end(), residual) != operands.end()) return false;
+    if (!graph_.value(residual).quant.has_value() && Info(residual).dtype != DType::kF32) return false;
+    for (const FusedPostOp& op : group.post_ops) {
+      if (op.kind == kernels::PostOp::Kind::kAdd) return false;
+    }
+    if (Info(residual).shape != Info(group.output).shape ||
+        Info(residual).shape != Info(add.outputs[0]).shape) {
+      return false;
+    }
+    if (StorageBytes(residual) != FinalBytes(add)) return false;
+    if (graph_.IsOutput(residual)) return false;
+    const int made_at = producer_[static_cast<size_t>(residual)];
+    // A product's result that another group still has to absorb is not there yet: its own Add comes later.
+    if (made_at < 0 || MayView(NodeAt(static_cast<size_t>(made_at)))) return false;
+    for (int reader : readers_[static_cast<size_t>(residual)]) {
+      if (reader > position || MayView(NodeAt(static_cast<size_t>(reader)))) return false;
+    }
+    // Groups run where they end: a reader inside a group that ends after this Add would read overwritten memory.
+    return std::all_of(readers_[static_cast<size_t>(residual)].begin(),
+                       readers_[static_cast<size_t>(residual)].end(), [&](int reader) {
+                         return reader == position || EndOfGroupOf(reader) <= position;
+                       });
+  }
+
+  // Where the group that node `position` starts will end at the latest: follows single float readers that could fuse.
+  int EndOfGroupOf(int position) const {
+    int end = position;
+    const Node* node = &NodeAt(static_cast<size_t>(position));
+    if (!IsProduct(*node) && !IsArithmetic(*node)) return end;
+    while (!node->outputs.empty()) {
+      const ValueId out = node->outputs[0];
+      const std::vector<int>& readers = readers_[static_cast<size_t>(out)];
+      if (readers.size() != 1 || graph_.value(out).quant.has_value()) break;
+      const Node& next = NodeAt(static_cast<size_t>(readers[0]));
+      if (!ActivationOf(next, infos_).has_value() && next.op != "Add") break;
+      end = readers[0];
+      node = &next;
+    }
+    return end;
+  }
+
+  int64_t StorageBytes(ValueId id) const {
+    const graph::Value& v = graph_.value(id);
+    return BytesOf(v.quant.has_value() ? v.dtype : DType::kF32);
+  }
+
+  // Storage size of what the group will write if it absorbs `add`: that of the end of the chain behind it.
+  int64_t FinalBytes(const Node& add) const {
+    ValueId out = add.outputs[0];
+    while (!graph_.value(out).quant.has_value() && readers_[static_cast<size_t>(out)].size() == 1) {
+      const Node& next = NodeAt(static_cast<size_t>(readers_[static_cast<size_t>(out)][0]));
+      if (graph_.IsOutput(out) || !ActivationOf(next, infos_).has_value()) break;
+      out = next.outputs[0];
+    }
+    return StorageBytes(out);
+  }
+
+  void Absorb(FusedNode* group, int position) {
+    const Node& next = NodeAt(static_cast<size_t>(position));
+    FusedPostOp op;
+    if (const auto activation = ActivationOf(next, infos_); activation.has_value()) {
+      op.kind = kernels::PostOp::Kind::kActivation;
+      op.activation = *activation;
+    } else {
+      op.kind = kernels::PostOp::Kind::kAdd;
+      op.residual = next.inputs[0] == group->output ? next.inputs[1] : next.inputs[0];
+    }
+    group->post_ops.push_back(op);
+    group->absorbed.push_back(&next);
+    group->output = next.outputs[0];
+  }
+
+  const graph::Graph& graph_;
+  absl::Span<const ValueInfo> infos_;
+  absl::Span<const int> live_;
+  std::vector<int> producer_;
+  std::vector<std::vector<int>> readers_;
+};
+
+}  // namespace
+
+std::vector<FusedNode> FuseNodes(const graph::Graph& graph, absl::Span<const ValueInfo> infos,
+                                 absl::Span<const int> live) {
+  return Fuser(graph, infos, live).Run();
+}
+
+}  // namespace octet::engine

@@ -1,0 +1,34 @@
+// Internal to the lowering rules: the table they register in and the helpers they share.
+#ifndef OCTET_ENGINE_LOWER_H_
+#define OCTET_ENGINE_LOWER_H_
+
+#include <map>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/builder.h"
+
+namespace octet::engine {
+
+class LowerTable {
+ public:
+  void Add(const std::string& op, LowerFn rule) { rules_[op] = rule; }
+  const std::map<std::string, LowerFn>& rules() const { return rules_; }
+
+ private:
+  std::map<std::string, LowerFn> rules_;  // default domain
+};
+
+void AddProductRules(LowerTable* table);      // lower_products.cc
+void AddElementwiseRules(LowerTable* table);  // lower_elementwise.cc
+void AddMovementRules(LowerTable* table);     // lower_movement.cc
+
+// A constant with quant as f32 reals, under a key of its own in the weight store.
+absl::StatusOr<kernels::ConstantSpec> DequantizedConstant(Builder& b, graph::ValueId id, bool* local);
+
+// ReduceMean over exactly the spatial axes, as a pooling.
+absl::Status LowerSpatialMean(Builder& b, const FusedNode& fused);
+
+}  // namespace octet::engine
+
+#endif  // OCTET_ENGINE_LOWER_H_

@@ -1,0 +1,294 @@
+// Lowering of convolution, matrix products and pooling, with what is fused into them.
+#include <algorithm>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "engine/builder.h"
+#include "engine/lower.h"
+#include "engine/windows.h"
+#include "kernels/conv/conv.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/pool/pool.h"
+
+namespace octet::engine {
+namespace {
+
+using graph::Node;
+using kernels::ConstantSpec;
+using kernels::Layout;
+using kernels::TensorSpec;
+
+// The output location of a product and its kernel post-ops: in the residual's memory when one is added.
+struct Destination {
+  Location location;
+  std::vector<kernels::PostOp> post_ops;
+};
+
+absl::StatusOr<Destination> MakeDestination(Builder& b, const FusedNode& fused, Layout layout) {
+  Destination destination;
+  TensorSpec spec = b.OutputSpec(fused.output, layout);
+  // Products are computed in f32 or into 8 bits; other storage types are a conversion behind it (Builder::Bind).
+  if (!spec.quant.has_value()) spec.dtype = DType::kF32;
+  bool placed = false;
+  for (const FusedPostOp& op : fused.post_ops) {
+    kernels::PostOp post;
+    post.kind = op.kind;
+    post.activation = op.activation;
+    if (op.kind == kernels::PostOp::Kind::kAdd) {
+      OCTET_ASSIGN_OR_RETURN(const Location residual, b.GetLayout(op.residual, spec.layout));
+      post.residual = residual.spec;
+      destination.location = Builder::View(residual, spec.shape, spec.layout);
+      destination.location.spec = spec;
+      placed = true;
+    }
+    destination.post_ops.push_back(std::move(post));
+  }
+  if (!placed) destination.location = b.NewBuffer(spec);
+  return destination;
+}
+
+// Operand `id` for a product: quantized as it is when both sides are, else f32.
+bool IsInt8(const Location& l) {
+  return l.spec.quant.has_value() && l.spec.quant->per_tensor() &&
+         (l.spec.dtype == DType::kU8 || l.spec.dtype == DType::kS8);
+}
+
+bool IsInt8Weights(const Builder& b, graph::ValueId id) {
+  const graph::Value& value = b.graph().value(id);
+  if (!value.quant.has_value() || value.dtype != DType::kS8 || value.quant->block != 0) return false;
+  return std::all_of(value.quant->zero_point.begin(), value.quant->zero_point.end(),
+                     [](int32_t z) { return z == 0; });
+}
+
+// Bias operand: f32 reals or s32 with quant. Anything else is refused.
+absl::StatusOr<ConstantSpec> BiasOf(const Builder& b, const Node& node, size_t index, bool* local) {
+  if (!node.has_input(index)) return ConstantSpec{};
+  const graph::ValueId id = node.inputs[index];
+  if (!b.info(id).is_constant) {
+    return absl::UnimplementedError(
+        absl::StrCat("bias '", b.graph().value(id).name, "' must be a constant"));
+  }
+  return b.Constant(id, local);
+}
+
+absl::Status LowerConv(Builder& b, const FusedNode& fused) {
+  const Node& node = *fused.node;
+  const graph::ValueId weights_id = node.inputs[1];
+  if (!b.info(weights_id).is_constant) {
+    return absl::UnimplementedError("weights must be constant");
+  }
+  OCTET_ASSIGN_OR_RETURN(Location src, b.GetLayout(node.inputs[0], Layout::kChannelsLast));
+  const bool quantized = IsInt8(src) && IsInt8Weights(b, weights_id);
+  if (!quantized) {
+    OCTET_ASSIGN_OR_RETURN(src, b.GetAs(node.inputs[0], Layout::kChannelsLast, DType::kF32,
+                                        std::nullopt));
+  }
+  kernels::ConvParams params;
+  bool local = false;
+  params.weights_shape = b.info(weights_id).shape;
+  if (quantized || b.graph().value(weights_id).quant == std::nullopt) {
+    params.weights = b.Constant(weights_id, &local);
+    params.weights_dtype = b.info(weights_id).dtype;
+    if (quantized) params.weights_dtype = DType::kS8;
+  } else {
+    OCTET_ASSIGN_OR_RETURN(params.weights, DequantizedConstant(b, weights_id, &local));
+    params.weights_dtype = DType::kF32;
+  }
+  OCTET_ASSIGN_OR_RETURN(params.bias, BiasOf(b, node, 2, &local));
+  OCTET_ASSIGN_OR_RETURN(const Window window,
+                         WindowOf(node, src.spec.shape, b.info(node.outputs[0]).shape,
+                                  absl::MakeConstSpan(params.weights_shape).subspan(2)));
+  params.strides = window.strides;
+  params.dilations = window.dilations;
+  params.pads_begin = window.pads_begin;
+  params.pads_end = window.pads_end;
+  params.groups = node.GetInt("group", 1);
+  OCTET_ASSIGN_OR_RETURN(Destination dst, MakeDestination(b, fused, Layout::kChannelsLast));
+  params.src = src.spec;
+  params.dst = dst.location.spec;
+  params.post_ops = dst.post_ops;
+  // Where both orders are the same bytes, channels-last is the one with fast kernels.
+  params.src.layout = params.dst.layout = Layout::kChannelsLast;
+  for (kernels::PostOp& op : params.post_ops) op.residual.layout = Layout::kChannelsLast;
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreateConv(params, b.env(local)));
+  const int64_t weights = NumElements(params.weights_shape);
+  const int64_t outputs = NumElements(params.dst.shape) / std::max<int64_t>(params.dst.shape[1], 1);
+  b.Emit(std::move(kernel), {src}, {dst.location}, &fused, weights * outputs,
+         weights * BytesOf(params.weights_dtype));
+  return b.Bind(fused.output, dst.location);
+}
+
+struct ProductOptions {
+  bool transpose_a = false;
+  bool transpose_b = false;
+  float alpha = 1;
+  size_t bias_index = 2;
+};
+
+// Shapes of rank 1 become matrices; the result keeps its inferred shape through a view.
+absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptions& options) {
+  using Transpose = kernels::MatmulParams::Transpose;
+  const Node& node = *fused.node;
+  const graph::ValueId a_id = node.inputs[0], b_id = node.inputs[1];
+  OCTET_ASSIGN_OR_RETURN(Location a, b.GetPlain(a_id));
+  const bool constant = b.info(b_id).is_constant;
+  kernels::MatmulParams params;
+  bool local = false;
+  Location right;
+  bool quantized = IsInt8(a);
+  if (constant) {
+    quantized = quantized && IsInt8Weights(b, b_id);
+  } else {
+    OCTET_ASSIGN_OR_RETURN(right, b.GetPlain(b_id));
+    quantized = quantized && IsInt8(right) && right.spec.dtype == DType::kS8;
+  }
+  if (!quantized) {
+    OCTET_ASSIGN_OR_RETURN(a, b.GetPlainF32(a_id));
+    if (!constant) {
+      OCTET_ASSIGN_OR_RETURN(right, b.GetPlainF32(b_id));
+    }
+  }
+  if (constant) {
+    params.b.shape = b.info(b_id).shape;
+    const graph::Value& value = b.graph().value(b_id);
+    if (quantized || !value.quant.has_value()) {
+      params.b_constant = b.Constant(b_id, &local);
+      params.b.dtype = quantized ? DType::kS8 : b.info(b_id).dtype;
+      params.b.quant = quantized ? value.quant : std::nullopt;
+    } else {
+      OCTET_ASSIGN_OR_RETURN(params.b_constant, DequantizedConstant(b, b_id, &local));
+      params.b.dtype = DType::kF32;
+    }
+  } else {
+    params.b = right.spec;
+  }
+  if (node.op == "Gemm" || node.op == "MatMul") {
+    OCTET_ASSIGN_OR_RETURN(params.bias, BiasOf(b, node, options.bias_index, &local));
+  }
+  OCTET_ASSIGN_OR_RETURN(Destination dst, MakeDestination(b, fused, Layout::kPlain));
+  params.a = a.spec;
+  params.dst = dst.location.spec;
+  if (params.b.shape.size() == 1) {
+    params.b.shape.push_back(1);
+    params.dst.shape.push_back(1);
+  }
+  if (params.a.shape.size() == 1) {
+    params.a.shape.insert(params.a.shape.begin(), 1);
+    params.dst.shape.insert(params.dst.shape.end() - 1, 1);
+  }
+  // [.., M, K] x [K, N] is one product of all rows: what oneDNN's 2-D kernels are best at.
+  if (params.b.shape.size() == 2 && params.a.shape.size() > 2 && !options.transpose_a) {
+    const int64_t k = params.a.shape.back(), n = params.dst.shape.back();
+    const int64_t rows = k == 0 ? 0 : NumElements(params.a.shape) / k;
+    params.a.shape = {rows, k};
+    params.dst.shape = {rows, n};
+  }
+  for (kernels::PostOp& op : dst.post_ops) op.residual.shape = params.dst.shape;
+  params.transpose_a = options.transpose_a ? Transpose::kYes : Transpose::kNo;
+  params.transpose_b = options.transpose_b ? Transpose::kYes : Transpose::kNo;
+  params.alpha = options.alpha;
+  params.post_ops = dst.post_ops;
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreateMatmul(params, b.env(local)));
+  const int64_t k = options.transpose_a ? params.a.shape[params.a.shape.size() - 2]
+                                        : params.a.shape.back();
+  std::vector<Location> src = {a};
+  if (!constant) src.push_back(right);
+  b.Emit(std::move(kernel), std::move(src), {dst.location}, &fused, NumElements(params.dst.shape) * k,
+         constant ? ByteSize(params.b.dtype, params.b.shape) : 0);
+  return b.Bind(fused.output, dst.location);
+}
+
+absl::Status LowerGemm(Builder& b, const FusedNode& fused) {
+  const Node& node = *fused.node;
+  return LowerProduct(b, fused,
+                      {node.GetInt("transA", 0) != 0, node.GetInt("transB", 0) != 0,
+                       node.GetFloat("alpha", 1.0f), 2});
+}
+
+absl::Status LowerMatMul(Builder& b, const FusedNode& fused) { return LowerProduct(b, fused, {}); }
+
+absl::Status EmitPool(Builder& b, const FusedNode& fused, kernels::PoolParams::Kind kind,
+                      const Location& src, const Window& window) {
+  kernels::PoolParams params;
+  params.kind = kind;
+  params.src = src.spec;
+  params.dst = b.OutputSpec(fused.output, Layout::kChannelsLast);
+  if (!params.dst.quant.has_value()) params.dst.dtype = DType::kF32;
+  // Without keepdims the result has lost its spatial dimensions of 1: the same bytes.
+  const Shape result = params.dst.shape;
+  params.dst.shape = src.spec.shape;
+  for (size_t i = 0; i < window.kernel.size(); ++i) {
+    params.dst.shape[i + 2] = result.size() == params.dst.shape.size() ? result[i + 2] : 1;
+  }
+  const Location dst = b.NewBuffer(params.dst);
+  params.src.layout = params.dst.layout = Layout::kChannelsLast;
+  params.kernel = window.kernel;
+  params.strides = window.strides;
+  params.dilations = window.dilations;
+  params.pads_begin = window.pads_begin;
+  params.pads_end = window.pads_end;
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreatePool(params, b.env()));
+  b.Emit(std::move(kernel), {src}, {dst}, &fused);
+  return b.Bind(fused.output, Builder::View(dst, result, LayoutIsTrivial(result) ? Layout::kPlain
+                                                                                 : Layout::kChannelsLast));
+}
+
+// Source of a pooling: int8 when stored so, else f32.
+absl::StatusOr<Location> PoolSource(Builder& b, graph::ValueId id) {
+  OCTET_ASSIGN_OR_RETURN(Location src, b.GetLayout(id, Layout::kChannelsLast));
+  if (IsInt8(src)) return src;
+  return b.GetAs(id, Layout::kChannelsLast, DType::kF32, std::nullopt);
+}
+
+absl::Status LowerPool(Builder& b, const FusedNode& fused) {
+  const Node& node = *fused.node;
+  OCTET_ASSIGN_OR_RETURN(const Location src, PoolSource(b, node.inputs[0]));
+  if (node.op == "MaxPool" && node.outputs.size() > 1 && node.outputs[1] != graph::kNoValue) {
+    return absl::UnimplementedError("the Indices output of MaxPool");
+  }
+  const std::vector<int64_t> kernel = node.GetInts("kernel_shape");
+  OCTET_ASSIGN_OR_RETURN(
+      const Window window,
+      WindowOf(node, src.spec.shape, b.info(fused.output).shape, absl::MakeConstSpan(kernel)));
+  using Kind = kernels::PoolParams::Kind;
+  const Kind kind = node.op == "MaxPool"                          ? Kind::kMax
+                    : node.GetInt("count_include_pad", 0) != 0    ? Kind::kAverageIncludePad
+                                                                  : Kind::kAverage;
+  return EmitPool(b, fused, kind, src, window);
+}
+
+absl::Status LowerGlobalPool(Builder& b, const FusedNode& fused) {
+  const Node& node = *fused.node;
+  OCTET_ASSIGN_OR_RETURN(const Location src, PoolSource(b, node.inputs[0]));
+  if (src.spec.shape.size() < 3) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("input has shape ", ShapeString(src.spec.shape), ", expected rank 3 or more"));
+  }
+  return EmitPool(b, fused,
+                  node.op == "GlobalMaxPool" ? kernels::PoolParams::Kind::kMax
+                                             : kernels::PoolParams::Kind::kAverage,
+                  src, GlobalWindow(src.spec.shape));
+}
+
+}  // namespace
+
+absl::Status LowerSpatialMean(Builder& b, const FusedNode& fused) {
+  OCTET_ASSIGN_OR_RETURN(const Location src, PoolSource(b, fused.node->inputs[0]));
+  return EmitPool(b, fused, kernels::PoolParams::Kind::kAverage, src, GlobalWindow(src.spec.shape));
+}
+
+void AddProductRules(LowerTable* table) {
+  table->Add("Conv", LowerConv);
+  table->Add("Gemm", LowerGemm);
+  table->Add("MatMul", LowerMatMul);
+  table->Add("MaxPool", LowerPool);
+  table->Add("AveragePool", LowerPool);
+  table->Add("GlobalAveragePool", LowerGlobalPool);
+  table->Add("GlobalMaxPool", LowerGlobalPool);
+}
+
+}  // namespace octet::engine

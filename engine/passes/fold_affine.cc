@@ -1,0 +1,243 @@
+// Batch normalisation, bias and per-channel factors folded into the product before them.
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "engine/passes/passes.h"
+#include "graph/shape_inference.h"
+
+namespace octet::engine {
+namespace {
+
+using graph::Graph;
+using graph::Node;
+using graph::ValueId;
+
+// y[c] = factor[c] * x[c] + shift[c] along the output channels of a product.
+struct Affine {
+  std::vector<double> factor, shift;
+};
+
+bool IsProduct(const Node& n) {
+  return n.domain.empty() && (n.op == "Conv" || n.op == "Gemm" || n.op == "MatMul");
+}
+
+// Output channels of a product, or 0 when its weights are computed.
+int64_t OutputChannels(const Graph& g, const Node& n) {
+  if (n.inputs.size() < 2 || !g.value(n.inputs[1]).is_constant()) return 0;
+  const Shape& w = g.value(n.inputs[1]).data->shape();
+  if (n.op == "Conv") return w.size() >= 3 ? w[0] : 0;
+  if (w.size() != 2) return 0;
+  return n.op == "Gemm" && n.GetInt("transB", 0) != 0 ? w[0] : w[1];
+}
+
+// A constant that varies along the channel axis of a product's result only: one entry per channel; else nullopt.
+std::optional<std::vector<double>> PerChannel(const Graph& g, ValueId id, size_t rank, size_t axis,
+                                              int64_t channels) {
+  const graph::Value& v = g.value(id);
+  if (!v.is_constant() || v.quant.has_value() || v.data->dtype() != DType::kF32) return std::nullopt;
+  const Shape& shape = v.data->shape();
+  if (shape.size() > rank) return std::nullopt;
+  const std::vector<double> values = v.data->ToF64();
+  if (values.size() == 1) return std::vector<double>(static_cast<size_t>(channels), values[0]);
+  for (size_t i = 0; i < shape.size(); ++i) {
+    const size_t in_result = rank - shape.size() + i;
+    if (shape[i] != (in_result == axis ? channels : 1)) return std::nullopt;
+  }
+  return static_cast<int64_t>(values.size()) == channels ? std::make_optional(values) : std::nullopt;
+}
+
+std::optional<Affine> BatchNormalizationOf(const Graph& g, const Node& bn, int64_t channels) {
+  std::vector<double> parts[4];  // scale, bias, mean, variance
+  for (size_t i = 0; i < 4; ++i) {
+    const Tensor* t = g.ConstantInput(bn, i + 1);
+    if (t == nullptr || t->num_elements() != channels) return std::nullopt;
+    parts[i] = t->ToF64();
+  }
+  const double epsilon = bn.GetFloat("epsilon", 1e-5f);
+  Affine affine;
+  for (size_t c = 0; c < static_cast<size_t>(channels); ++c) {
+    const double factor = parts[0][c] / std::sqrt(parts[3][c] + epsilon);
+    affine.factor.push_back(factor);
+    affine.shift.push_back(parts[1][c] - parts[2][c] * factor);
+  }
+  return affine;
+}
+
+// What `node` does to input `from` (the result of a product) as an affine map per channel; nullopt when it is another.
+std::optional<Affine> AffineOf(const Graph& g, const Node& node, ValueId from, size_t rank, size_t axis,
+                               int64_t channels) {
+  if (!node.domain.empty()) return std::nullopt;
+  if (node.op == "BatchNormalization") {
+    return node.inputs[0] == from && axis == 1 ? BatchNormalizationOf(g, node, channels) : std::nullopt;
+  }
+  if (node.inputs.size() != 2) return std::nullopt;
+  const bool first = node.inputs[0] == from;
+  if (first && node.inputs[1] == from) return std::nullopt;
+  if (!first && node.op != "Add" && node.op != "Mul") return std::nullopt;
+  const auto constant = PerChannel(g, node.inputs[first ? 1 : 0], rank, axis, channels);
+  if (!constant.has_value()) return std::nullopt;
+  const auto n = static_cast<size_t>(channels);
+  Affine affine{std::vector<double>(n, 1.0), std::vector<double>(n, 0.0)};
+  for (size_t c = 0; c < n; ++c) {
+    const double value = (*constant)[c];
+    if (node.op == "Add") {
+      affine.shift[c] = value;
+    } else if (node.op == "Sub") {
+      affine.shift[c] = -value;
+    } else if (node.op == "Mul") {
+      affine.factor[c] = value;
+    } else if (node.op == "Div") {
+      affine.factor[c] = 1 / value;
+    } else {
+      return std::nullopt;
+    }
+    if (!std::isfinite(affine.factor[c])) return std::nullopt;
+  }
+  return affine;
+}
+
+ValueId AddF32(Graph* g, absl::string_view stem, Shape shape, const std::vector<float>& values) {
+  return g->AddConstant(g->UniqueName(stem), Tensor::FromF32(std::move(shape), values));
+}
+
+// W' = W * factor along the output channel axis.
+ValueId ScaledWeights(Graph* g, const Node& n, const std::vector<double>& factor) {
+  const std::string name = g->value(n.inputs[1]).name;
+  const Tensor w = *g->value(n.inputs[1]).data;
+  std::vector<float> values = w.ToF32();
+  const bool channel_first = n.op == "Conv" || (n.op == "Gemm" && n.GetInt("transB", 0) != 0);
+  const size_t channels = factor.size();
+  const size_t inner = channel_first ? values.size() / channels : 1;
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<float>(values[i] * factor[i / inner % channels]);
+  }
+  return AddF32(g, absl::StrCat(name, "_folded"), w.shape(), values);
+}
+
+// The bias of a product in real units, or nullopt when it is computed or of a shape that varies along other axes.
+std::optional<std::vector<double>> CurrentBias(const Graph& g, const Node& n, int64_t channels) {
+  if (!n.has_input(2)) return std::vector<double>(static_cast<size_t>(channels), 0.0);
+  auto bias = PerChannel(g, n.inputs[2], n.op == "Conv" ? 1 : 2, n.op == "Conv" ? 0 : 1, channels);
+  if (bias.has_value() && n.op == "Gemm") {
+    for (double& b : *bias) b *= n.GetFloat("beta", 1.0f);
+  }
+  return bias;
+}
+
+// Folds `affine` into product `n`. False when its operands do not allow it.
+bool FoldInto(Graph* g, Node* n, const Affine& affine) {
+  const auto channels = static_cast<int64_t>(affine.factor.size());
+  std::optional<std::vector<double>> bias = CurrentBias(*g, *n, channels);
+  if (!bias.has_value()) return false;
+  bool scales = false;
+  for (double f : affine.factor) scales = scales || f != 1;
+  const graph::Value& w = g->value(n->inputs[1]);
+  if (scales && (w.quant.has_value() || w.dtype != DType::kF32)) return false;
+  if (scales) n->inputs[1] = ScaledWeights(g, *n, affine.factor);
+  std::vector<float> values;
+  for (size_t c = 0; c < bias->size(); ++c) {
+    values.push_back(static_cast<float>((*bias)[c] * affine.factor[c] + affine.shift[c]));
+  }
+  const ValueId id = AddF32(g, absl::StrCat(g->value(n->outputs[0]).name, "_bias"), {channels}, values);
+  n->inputs.resize(3, graph::kNoValue);
+  n->inputs[2] = id;
+  if (n->op == "Gemm") n->attributes.erase("beta");
+  if (n->op == "MatMul") n->op = "Gemm";
+  return true;
+}
+
+// One fold at product `i`; true when something changed.
+bool FoldAt(Graph* g, size_t i, const std::vector<std::vector<int>>& consumers) {
+  Node& product = g->nodes[i];
+  if (!IsProduct(product)) return false;
+  const ValueId out = product.outputs[0];
+  const graph::Value& result = g->value(out);
+  if (result.quant.has_value() || g->IsOutput(out) || !result.shape.has_value()) return false;
+  if (consumers[static_cast<size_t>(out)].size() != 1) return false;
+  const size_t rank = result.shape->size();
+  // A bias makes MatMul a Gemm, which is for matrices only.
+  if (product.op != "Conv" && rank != 2) return false;
+  const int64_t channels = OutputChannels(*g, product);
+  if (channels <= 0) return false;
+  const Node& next = g->nodes[static_cast<size_t>(consumers[static_cast<size_t>(out)][0])];
+  const std::optional<Affine> affine = AffineOf(*g, next, out, rank, 1, channels);
+  if (!affine.has_value()) return false;
+  // The result must not be larger than the product's own (a constant of higher extent broadcasts it).
+  const graph::Value& after = g->value(next.outputs[0]);
+  if (!after.shape.has_value() || after.shape->size() != rank) return false;
+  const ValueId final_value = next.outputs[0];
+  if (!FoldInto(g, &product, *affine)) return false;
+  product.outputs[0] = final_value;
+  Node& gone = g->nodes[static_cast<size_t>(consumers[static_cast<size_t>(out)][0])];
+  gone = Node{"Identity", "", "", {}, {}, {}};
+  return true;
+}
+
+// Gemm's beta on a constant bias.
+void FoldBeta(Graph* g) {
+  for (Node& n : g->nodes) {
+    if (n.op != "Gemm" || !n.domain.empty() || n.GetFloat("beta", 1.0f) == 1.0f || !n.has_input(2)) continue;
+    const graph::Value& c = g->value(n.inputs[2]);
+    if (!c.is_constant() || c.quant.has_value() || c.dtype != DType::kF32) continue;
+    std::vector<float> values = c.data->ToF32();
+    for (float& v : values) v *= n.GetFloat("beta", 1.0f);
+    const Shape shape = c.data->shape();
+    n.inputs[2] = AddF32(g, absl::StrCat(c.name, "_beta"), shape, values);
+    n.attributes.erase("beta");
+  }
+}
+
+// BatchNormalization that follows no product: x * factor + shift.
+absl::Status ExpandBatchNormalization(Graph* g) {
+  std::vector<Node> nodes;
+  for (Node& n : g->nodes) {
+    const bool lone = n.op == "BatchNormalization" && n.domain.empty();
+    const Tensor* scale = lone ? g->ConstantInput(n, 1) : nullptr;
+    const auto& shape = lone ? g->value(n.inputs[0]).shape : std::nullopt;
+    if (scale == nullptr || !shape.has_value() || shape->size() < 2) {
+      nodes.push_back(std::move(n));
+      continue;
+    }
+    const std::optional<Affine> affine = BatchNormalizationOf(*g, n, scale->num_elements());
+    if (!affine.has_value()) {
+      nodes.push_back(std::move(n));
+      continue;
+    }
+    Shape per_channel(shape->size() - 1, 1);
+    per_channel[0] = scale->num_elements();
+    const std::string stem = g->value(n.outputs[0]).name;
+    const ValueId factor =
+        AddF32(g, stem + "_factor", per_channel,
+               std::vector<float>(affine->factor.begin(), affine->factor.end()));
+    const ValueId shift = AddF32(g, stem + "_shift", per_channel,
+                                 std::vector<float>(affine->shift.begin(), affine->shift.end()));
+    graph::Value scaled;
+    scaled.name = g->UniqueName(stem + "_scaled");
+    scaled.dtype = DType::kF32;
+    scaled.shape = g->value(n.inputs[0]).shape;
+    const ValueId middle = g->AddValue(std::move(scaled));
+    nodes.push_back(Node{"Mul", "", n.name, {n.inputs[0], factor}, {middle}, {}});
+    nodes.push_back(Node{"Add", "", n.name, {middle, shift}, {n.outputs[0]}, {}});
+  }
+  g->nodes = std::move(nodes);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status FoldAffine(Graph* graph) {
+  FoldBeta(graph);
+  std::vector<std::vector<int>> consumers = graph->Consumers();
+  for (size_t i = 0; i < graph->nodes.size(); ++i) {
+    while (FoldAt(graph, i, consumers)) consumers = graph->Consumers();
+  }
+  std::erase_if(graph->nodes, [](const Node& n) { return n.outputs.empty(); });
+  OCTET_RETURN_IF_ERROR(ExpandBatchNormalization(graph));
+  graph->RemoveDead();
+  return graph::InferShapes(graph);
+}
+
+}  // namespace octet::engine

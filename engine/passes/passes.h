@@ -1,0 +1,28 @@
+// Shape-independent rewrites of a canonical graph on its way to a program. Each keeps the graph valid and inferred.
+#ifndef OCTET_ENGINE_PASSES_PASSES_H_
+#define OCTET_ENGINE_PASSES_PASSES_H_
+
+#include "absl/status/status.h"
+#include "graph/graph.h"
+
+namespace octet::engine {
+
+// Replaces nodes whose inputs are all constant by constants, computed with the kernels of inference. Results that
+// would be larger than both 1 MiB and four times their inputs stay nodes (a file must not unfold into the memory).
+absl::Status FoldConstants(graph::Graph* graph);
+
+// Folds what follows a Conv, Gemm or MatMul with constant f32 weights into them:
+// - BatchNormalization: W' = W g / sqrt(v + e), b' = (b - m) g / sqrt(v + e) + beta;
+// - Add of a per-channel constant: bias;
+// - Mul or Div by a per-channel constant: weights and bias.
+// BatchNormalization that stands elsewhere becomes Mul and Add. Gemm's beta is folded into its bias.
+absl::Status FoldAffine(graph::Graph* graph);
+
+// Lets operators that only move or select elements (Reshape, Transpose, MaxPool, Slice, Concat, ...) work on stored
+// integers: forward, an unquantized result of such a node takes over the quant of its source; backward, a source that
+// only this node reads takes over the quant of the result. Neither adds a rounding.
+void SpreadQuantization(graph::Graph* graph);
+
+}  // namespace octet::engine
+
+#endif  // OCTET_ENGINE_PASSES_PASSES_H_
