@@ -207,6 +207,15 @@ bool Graph::IsOutput(ValueId id) const {
   return false;
 }
 
+std::vector<bool> Graph::Captured() const {
+  std::vector<bool> out(values.size());
+  CaptureIndex captures(*this);
+  for (const Node& node : nodes) {
+    for (ValueId id : captures.Of(node)) out[static_cast<size_t>(id)] = true;
+  }
+  return out;
+}
+
 void Graph::ReplaceReads(ValueId from, ValueId to) {
   for (Node& node : nodes) {
     for (ValueId& id : node.inputs) {

@@ -89,6 +89,9 @@ class Graph {
   std::vector<std::vector<int>> Consumers() const;
   bool IsOutput(ValueId id) const;
 
+  // Per value, whether a subgraph (an attribute of If, Loop, Scan) reads it by its name: it must keep name and meaning.
+  std::vector<bool> Captured() const;
+
   // Replaces every read of `from` (node inputs and graph outputs) by `to`.
   void ReplaceReads(ValueId from, ValueId to);
 

@@ -1,0 +1,273 @@
+// One row rule per operator family.
+#include "graph/row_rules.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "graph/infer_rules.h"
+
+namespace octet::graph {
+namespace {
+
+struct RowArgs {
+  const Node& node;
+  absl::Span<const RowOperand> in;
+  size_t result_rank;
+
+  bool rows(size_t i) const { return i < in.size() && in[i].rows(); }
+  bool has(size_t i) const { return i < in.size() && in[i].present; }
+  size_t rank(size_t i) const { return i < in.size() && in[i].shape ? in[i].shape->size() : 0; }
+};
+
+template <typename... Args>
+absl::Status Mixes(const Args&... args) {
+  return absl::FailedPreconditionError(absl::StrCat(args...));
+}
+
+// Operand i has nothing to do with the batch.
+absl::Status RequireNone(const RowArgs& args, size_t i) {
+  if (!args.has(i) || args.in[i].flow == Flow::kNone) return absl::OkStatus();
+  return Mixes("reads as operand ", i, " what depends on the ",
+               args.in[i].flow == Flow::kRows ? "rows" : "batch size");
+}
+
+// Only operand 0 has rows.
+absl::Status FirstOnly(const RowArgs& args) {
+  if (!args.rows(0)) return Mixes("has rows in another operand than its first");
+  for (size_t i = 1; i < args.in.size(); ++i) OCTET_RETURN_IF_ERROR(RequireNone(args, i));
+  return absl::OkStatus();
+}
+
+// Operand 0 has rows; shape operands may name the batch size: the result's shape shows whether in its place.
+absl::Status FirstAndTarget(const RowArgs& args) {
+  if (!args.rows(0)) return Mixes("has rows in another operand than its first");
+  for (size_t i = 1; i < args.in.size(); ++i) {
+    if (args.rows(i)) return Mixes("reads its operand ", i, " from the rows");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Aligned(const RowArgs& args) {
+  for (size_t i = 0; i < args.in.size(); ++i) {
+    if (!args.has(i)) continue;
+    const RowOperand& operand = args.in[i];
+    if (operand.flow == Flow::kCount) return Mixes("combines rows with a function of the batch size");
+    if (operand.rows() && args.rank(i) != args.result_rank) {
+      return Mixes("broadcasts the rows of operand ", i, " along another axis");
+    }
+    if (!operand.rows() && !operand.broadcasts_along_axis0(args.result_rank)) {
+      return Mixes("combines rows with operand ", i, " of shape ",
+                   operand.shape ? Str(*operand.shape) : "unknown",
+                   ", which has elements of its own along axis 0");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RequireOtherAxis(const RowArgs& args, int64_t axis) {
+  if (axis < 0) axis += static_cast<int64_t>(args.rank(0));
+  return axis != 0 ? absl::OkStatus() : Mixes("works along axis 0");
+}
+
+absl::Status AxisDefaultLast(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(FirstOnly(args));
+  return RequireOtherAxis(args, args.node.GetInt("axis", -1));
+}
+
+absl::Status AxisDefaultFirst(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(FirstOnly(args));
+  return RequireOtherAxis(args, args.node.GetInt("axis", 0));
+}
+
+absl::Status LayerNormalization(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(AxisDefaultLast(args));
+  return Aligned(args);
+}
+
+absl::Status Pool(const RowArgs& args) {
+  if (args.node.outputs.size() > 1 && args.node.outputs[1] != kNoValue) {
+    return Mixes("counts its indices over the whole batch");
+  }
+  return FirstOnly(args);
+}
+
+absl::Status MeanVariance(const RowArgs& args) {
+  for (int64_t axis : args.node.GetInts("axes", {0, 2, 3})) {
+    OCTET_RETURN_IF_ERROR(RequireOtherAxis(args, axis));
+  }
+  return FirstOnly(args);
+}
+
+absl::Status Reduce(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(FirstOnly(args));
+  if (args.has(1) && !args.in[1].integers.has_value()) return Mixes("has axes that are not known");
+  if (!args.has(1) || args.in[1].integers->empty()) {
+    return args.node.GetInt("noop_with_empty_axes", 0) != 0 ? absl::OkStatus()
+                                                            : Mixes("reduces all axes");
+  }
+  for (int64_t axis : *args.in[1].integers) OCTET_RETURN_IF_ERROR(RequireOtherAxis(args, axis));
+  return absl::OkStatus();
+}
+
+absl::Status CumSum(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(FirstOnly(args));
+  if (!args.in[1].integers.has_value() || args.in[1].integers->size() != 1) {
+    return Mixes("has an axis that is not known");
+  }
+  return RequireOtherAxis(args, (*args.in[1].integers)[0]);
+}
+
+absl::Status Transpose(const RowArgs& args) {
+  const std::vector<int64_t> perm = args.node.GetInts("perm");
+  const bool keeps = perm.empty() ? args.rank(0) < 2
+                                  : perm[0] == 0 || perm[0] == -static_cast<int64_t>(perm.size());
+  return keeps ? absl::OkStatus() : Mixes("moves axis 0");
+}
+
+absl::Status Concat(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(RequireOtherAxis(args, args.node.GetInt("axis", 0)));
+  for (size_t i = 0; i < args.in.size(); ++i) {
+    if (!args.rows(i)) return Mixes("joins rows with operand ", i, ", which has none");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Gather(const RowArgs& args) {
+  const int64_t axis = args.node.GetInt("axis", 0);
+  if (args.rows(0)) return AxisDefaultFirst(args);
+  OCTET_RETURN_IF_ERROR(RequireNone(args, 0));
+  const bool first = axis == 0 || axis == -static_cast<int64_t>(args.rank(0));
+  return first ? absl::OkStatus() : Mixes("puts the rows of its indices along another axis");
+}
+
+absl::Status GatherElements(const RowArgs& args) {
+  if (!args.rows(0) || !args.rows(1)) return Mixes("needs rows in both operands");
+  return RequireOtherAxis(args, args.node.GetInt("axis", 0));
+}
+
+absl::Status GatherNd(const RowArgs& args) {
+  const int64_t batch = args.node.GetInt("batch_dims", 0);
+  if (args.rows(0) && args.rows(1) && batch >= 1) return absl::OkStatus();
+  if (!args.rows(0) && args.rows(1) && batch == 0 && args.rank(1) >= 2) return RequireNone(args, 0);
+  return Mixes("picks elements of any row");
+}
+
+absl::Status Expand(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(FirstAndTarget(args));
+  if (args.rank(0) != args.result_rank) return Mixes("broadcasts the rows along another axis");
+  return absl::OkStatus();
+}
+
+absl::Status Trilu(const RowArgs& args) {
+  if (args.rank(0) < 3) return Mixes("works along axis 0");
+  return FirstOnly(args);
+}
+
+absl::Status MatMul(const RowArgs& args) {
+  const size_t a = args.rank(0), b = args.rank(1);
+  if (args.rows(0) && args.rows(1)) {
+    return a == b && a >= 3 ? absl::OkStatus() : Mixes("multiplies rows by rows");
+  }
+  if (args.rows(0)) {
+    OCTET_RETURN_IF_ERROR(RequireNone(args, 1));
+    return a >= 2 ? absl::OkStatus() : Mixes("sums over axis 0");
+  }
+  OCTET_RETURN_IF_ERROR(RequireNone(args, 0));
+  return b >= 3 ? absl::OkStatus() : Mixes("sums over axis 0");
+}
+
+absl::Status Gemm(const RowArgs& args) {
+  if (!args.rows(0) || args.node.GetInt("transA", 0) != 0) return Mixes("sums over axis 0");
+  OCTET_RETURN_IF_ERROR(RequireNone(args, 1));
+  if (!args.has(2) || (args.rows(2) && args.rank(2) == 2)) return absl::OkStatus();
+  OCTET_RETURN_IF_ERROR(RequireNone(args, 2));
+  return args.in[2].broadcasts_along_axis0(2)
+             ? absl::OkStatus()
+             : Mixes("adds an operand with elements of its own along axis 0");
+}
+
+absl::Status Recurrent(const RowArgs& args) {
+  if (args.node.GetInt("layout", 0) != 1) return Mixes("has its batch on axis 1");
+  for (size_t i : {size_t{1}, size_t{2}, size_t{3}, size_t{7}}) {
+    OCTET_RETURN_IF_ERROR(RequireNone(args, i));
+  }
+  for (size_t i : {size_t{4}, size_t{5}, size_t{6}}) {
+    if (args.has(i) && !args.rows(i)) return Mixes("has a state that is not per row");
+  }
+  return args.rows(0) ? absl::OkStatus() : Mixes("has rows in another operand than its first");
+}
+
+using RowRule = absl::Status (*)(const RowArgs&);
+
+const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
+  static const auto& rules = *[] {
+    auto* out = new absl::flat_hash_map<absl::string_view, RowRule>{
+        {"ArgMax", AxisDefaultFirst},
+        {"ArgMin", AxisDefaultFirst},
+        {"AveragePool", Pool},
+        {"BatchNormalization", FirstOnly},
+        {"Concat", Concat},
+        {"Conv", FirstOnly},
+        {"ConvTranspose", FirstOnly},
+        {"CumSum", CumSum},
+        {"DepthToSpace", FirstOnly},
+        {"Expand", Expand},
+        {"Flatten", FirstOnly},
+        {"GRU", Recurrent},
+        {"Gather", Gather},
+        {"GatherElements", GatherElements},
+        {"GatherND", GatherNd},
+        {"Gemm", Gemm},
+        {"GlobalAveragePool", FirstOnly},
+        {"GlobalMaxPool", FirstOnly},
+        {"GroupNormalization", FirstOnly},
+        {"Hardmax", AxisDefaultLast},
+        {"InstanceNormalization", FirstOnly},
+        {"LRN", FirstOnly},
+        {"LSTM", Recurrent},
+        {"LayerNormalization", LayerNormalization},
+        {"LogSoftmax", AxisDefaultLast},
+        {"LpNormalization", AxisDefaultLast},
+        {"MatMul", MatMul},
+        {"MaxPool", Pool},
+        {"MeanVarianceNormalization", MeanVariance},
+        {"OneHot", FirstOnly},
+        {"Pad", FirstOnly},
+        {"RNN", Recurrent},
+        {"Reshape", FirstAndTarget},
+        {"Resize", FirstAndTarget},
+        {"Slice", FirstAndTarget},
+        {"Softmax", AxisDefaultLast},
+        {"SpaceToDepth", FirstOnly},
+        {"Split", AxisDefaultFirst},
+        {"Squeeze", FirstOnly},
+        {"Tile", FirstOnly},
+        {"TopK", AxisDefaultLast},
+        {"Transpose", Transpose},
+        {"Trilu", Trilu},
+        {"Unsqueeze", FirstOnly},
+    };
+    for (const char* op : {"L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum",
+                           "SumSquare"}) {
+      (*out)[*new std::string(absl::StrCat("Reduce", op))] = Reduce;
+    }
+    for (const RuleEntry& entry : ElementwiseRules()) (*out)[entry.op] = Aligned;
+    return out;
+  }();
+  return rules;
+}
+
+}  // namespace
+
+absl::Status KeepsRows(const Node& node, absl::Span<const RowOperand> operands,
+                       size_t result_rank) {
+  const auto it = RowRules().find(node.op);
+  if (!node.domain.empty() || it == RowRules().end()) {
+    return Mixes("is an operator for which no rule says that it keeps rows apart");
+  }
+  return it->second(RowArgs{node, operands, result_rank});
+}
+
+}  // namespace octet::graph
