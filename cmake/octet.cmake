@@ -25,6 +25,23 @@ function(octet_library name)
   add_library(octet::${name} ALIAS octet_${name})
 endfunction()
 
+# Under TSan, Debian's uninstrumented Abseil mutexes are made visible (cmake/tsan_absl.cc).
+string(TOUPPER "${CMAKE_BUILD_TYPE}" _octet_build_type)
+function(_octet_tsan name)
+  if(NOT "${CMAKE_CXX_FLAGS} ${CMAKE_CXX_FLAGS_${_octet_build_type}}" MATCHES "sanitize=thread")
+    return()
+  endif()
+  target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/cmake/tsan_absl.cc")
+  foreach(symbol Mutex4LockEv Mutex6UnlockEv Mutex10ReaderLockEv Mutex12ReaderUnlockEv Mutex4DtorEv
+      CondVar10WaitCommonEPNS0_5MutexENS0_24synchronization_internal13KernelTimeoutE)
+    if(symbol MATCHES "^Mutex")
+      target_link_options(${name} PRIVATE "-Wl,--wrap=_ZN4absl7debian75${symbol}")
+    else()
+      target_link_options(${name} PRIVATE "-Wl,--wrap=_ZN4absl7debian77${symbol}")
+    endif()
+  endforeach()
+endfunction()
+
 # octet_test(base_test SRCS a_test.cc DEPS octet::base [LABELS sanitize] [TIMEOUT 120]): one GoogleTest program, one ctest
 # entry. Label `sanitize` marks what the ASan+UBSan run repeats. Tests find shared models under OCTET_SHARED.
 function(octet_test name)
@@ -35,6 +52,7 @@ function(octet_test name)
   add_executable(${name} ${A_SRCS})
   _octet_common(${name})
   target_link_libraries(${name} PRIVATE ${A_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  _octet_tsan(${name})
   target_compile_definitions(${name} PRIVATE
     OCTET_SOURCE_DIR="${PROJECT_SOURCE_DIR}" OCTET_SHARED="${PROJECT_SOURCE_DIR}/../shared")
   add_test(NAME ${name} COMMAND ${name} ${A_ARGS})

@@ -1,6 +1,8 @@
 // Sizes first, then one pass of writing.
 #include "server/reply.h"
 
+#include <new>
+
 #include "base/status.h"
 #include "server/datatype.h"
 #include "server/wire.h"
@@ -51,7 +53,11 @@ absl::StatusOr<Reply> Reply::Create(const ReplyHeader& header, absl::Span<const 
     }
   }
   Reply reply;
-  reply.data_ = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(size));
+  reply.data_.reset(new (std::nothrow) std::byte[static_cast<size_t>(size)]);
+  if (reply.data_ == nullptr) {
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat("no memory for a response of ", size, " bytes")),
+                      "memory_limit");
+  }
   reply.size_bytes_ = size;
   std::byte* at = reply.data_.get();
   at = PutNonEmpty(at, 1, header.model_name);

@@ -2,7 +2,7 @@
 //
 // The envelope (names, shapes, parameters) is copied; raw_input_contents become pieces in place; typed contents are
 // decoded into a block of their own. Everything is bounded by the message's size, checked once here: names are UTF-8,
-// datatypes known, shapes not negative, data exactly shape x type. What a model expects is checked by validate.h.
+// datatypes known, shapes not negative, data exactly shape x type. What a model expects is checked by signature.h.
 #ifndef OCTET_SERVER_REQUEST_PARSER_H_
 #define OCTET_SERVER_REQUEST_PARSER_H_
 
