@@ -1,0 +1,84 @@
+// A client for any server of the Open Inference Protocol over gRPC: Octet, Triton, KServe, OpenVINO
+// Model Server.
+#ifndef OCTET_CLIENT_CLIENT_H_
+#define OCTET_CLIENT_CLIENT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/types.h"
+
+namespace octet::client {
+
+// A request in its wire form, built once and sent any number of times: tensors go as raw contents,
+// by reference to their bytes, which stay alive as long as the request. Copying copies a pointer.
+// Thread-safe: immutable.
+class PreparedRequest {
+ public:
+  // Errors: kInvalidArgument for no model, an unnamed or repeated input, a type that the protocol
+  // lacks.
+  static absl::StatusOr<PreparedRequest> Create(const InferRequest& request);
+
+  int64_t size_bytes() const;
+
+ private:
+  friend class Client;
+  struct Wire;
+  std::shared_ptr<const Wire> wire_;
+};
+
+struct ClientOptions {
+  absl::Duration connect_timeout = absl::Seconds(5);
+  absl::Duration deadline = absl::Seconds(30);  // of each call that names none
+};
+
+// One connection. Errors of the calls: the server's code and message, with its `octet-reason` where
+// it sends one (see ReasonOf); kUnavailable when it cannot be reached, kDeadlineExceeded, kDataLoss
+// for an answer that breaks the protocol. Thread-safe. The destructor waits for outstanding
+// asynchronous calls.
+class Client {
+ public:
+  // `address` is host:port or unix:path; no proxy is used. Errors: kUnavailable, naming the
+  // address.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address,
+                                                         const ClientOptions& options = {});
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  absl::StatusOr<bool> Live();
+  absl::StatusOr<bool> Ready();
+  // A model may be "name" or "name@variant"; an empty version lets the server choose.
+  absl::StatusOr<bool> ModelReady(const std::string& model, const std::string& version = "");
+  absl::StatusOr<ModelMetadata> Metadata(const std::string& model, const std::string& version = "");
+  // An empty model: all models.
+  absl::StatusOr<std::vector<ModelStatistics>> Statistics(const std::string& model,
+                                                          const std::string& version = "");
+
+  // Outputs come as tensors, whether the server sends raw or typed contents. Requires: deadline >
+  // 0.
+  absl::StatusOr<InferResult> Infer(const InferRequest& request);
+  absl::StatusOr<InferResult> Infer(const InferRequest& request, absl::Duration deadline);
+  absl::StatusOr<InferResult> Infer(const PreparedRequest& request);
+  absl::StatusOr<InferResult> Infer(const PreparedRequest& request, absl::Duration deadline);
+
+  // `done` is called once, on a thread of gRPC: it must not block nor destroy the client.
+  using Callback = absl::AnyInvocable<void(absl::StatusOr<InferResult>)>;
+  void InferAsync(const PreparedRequest& request, Callback done);
+  void InferAsync(const PreparedRequest& request, absl::Duration deadline, Callback done);
+
+ private:
+  struct Impl;
+  explicit Client(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace octet::client
+
+#endif  // OCTET_CLIENT_CLIENT_H_
