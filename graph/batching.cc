@@ -72,16 +72,24 @@ class Prover {
     operand.flow = FlowOf(id);
     operand.shape = inference_.shape(id);
     operand.integers = Integers(id);
+    const PartialElements* elements = inference_.elements(id);
+    if (operand.flow != Flow::kCount || elements == nullptr) return operand;
+    for (const Element& element : elements->elements) {
+      operand.independent.push_back(IsIndependent(element));
+    }
     return operand;
   }
 
-  // A small tensor none of whose elements is, or may come from, the batch size.
-  bool FreeOfBatch(ValueId id, bool may_derive) {
+  // Neither is nor may come from the batch size.
+  static bool IsIndependent(const Element& element) {
+    return element.known || (element.dim != kBatch && element.dim != kUnknownDim);
+  }
+
+  // A small tensor all of whose elements are independent of the batch size.
+  bool FreeOfBatch(ValueId id) {
     const PartialElements* elements = inference_.elements(id);
     return elements != nullptr &&
-           std::all_of(elements->elements.begin(), elements->elements.end(), [&](const Element& e) {
-             return e.known || (e.dim != kBatch && (e.dim != kUnknownDim || !may_derive));
-           });
+           std::all_of(elements->elements.begin(), elements->elements.end(), IsIndependent);
   }
 
   absl::Status FollowNode(const Node& node) {
@@ -106,7 +114,10 @@ class Prover {
       if (id == kNoValue) continue;
       Flow own = flow;
       if (own == Flow::kRows) OCTET_RETURN_IF_ERROR(CheckRows(id));
-      if (own == Flow::kCount && FreeOfBatch(id, true)) own = Flow::kNone;
+      // Dimensions of rows are independent but for the first; those of a function of the batch size may not be.
+      if (asks_shape && any_count) inference_.ForgetElements(id);
+      if (own == Flow::kCount && FreeOfBatch(id)) own = Flow::kNone;
+      if (own == Flow::kNone) inference_.MarkIndependent(id);
       flows_[static_cast<size_t>(id)] = own;
     }
     return absl::OkStatus();
@@ -122,8 +133,7 @@ class Prover {
       return false;
     }
     for (size_t i = 1; i < target->elements.size(); ++i) {
-      const Element& e = target->elements[i];
-      if (!e.known && (e.dim == kBatch || e.dim == kUnknownDim)) return false;
+      if (!IsIndependent(target->elements[i])) return false;
     }
     return fills || (operands[0].flow == Flow::kNone &&
                      operands[0].broadcasts_along_axis0(shape->size()));

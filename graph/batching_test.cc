@@ -115,8 +115,8 @@ TEST(ProveBatchableTest, NamesWhatMixesRows) {
               HasSubstr("works along axis 0"));
   EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Add", {x, b.Weights({5, 1, 4})}); }),
               HasSubstr("along another axis"));
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("MatMul", {b.Weights({4, 4}), b.Add("Unsqueeze", {x, b.Ints({-1})})}); }),
-              ::testing::Not(HasSubstr("MatMul")));
+  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("MatMul", {b.Weights({4, 1}), x}); }),
+              HasSubstr("sums over axis 0"));
 }
 
 TEST(ProveBatchableTest, NamesOtherObstacles) {
@@ -144,6 +144,31 @@ TEST(ProveBatchableTest, NamesOtherObstacles) {
   GraphBuilder scalar;
   const BatchProof none = Prove(&scalar, scalar.Add("Relu", {scalar.Input("x", Shape{})}));
   EXPECT_THAT(none.obstacle, HasSubstr("no axis 0"));
+}
+
+TEST(ProveBatchableTest, RefusesDimensionsComputedFromTheBatchSize) {
+  // Rows of width 2 * batch: their content depends on the batch size although axis 0 is the batch.
+  GraphBuilder b;
+  const ValueId x = b.Input("x", Shape{kU, 1, 4});
+  const ValueId batch = b.Add("Slice", {b.Add("Shape", {x}), b.Ints({0}), b.Ints({1})});
+  const ValueId sizes = b.Add("Concat", {batch, b.Ints({1}), b.Add("Mul", {batch, b.Ints({2})})},
+                              {{"axis", int64_t{0}}});
+  const BatchProof resized = Prove(&b, b.Add("Resize", {x, kNoValue, kNoValue, sizes}));
+  EXPECT_THAT(resized.obstacle, HasSubstr("works on another axis than 0"));
+
+  GraphBuilder c;
+  const ValueId y = c.Input("x", Shape{kU, 9});
+  const ValueId count = c.Add("Slice", {c.Add("Shape", {y}), c.Ints({0}), c.Ints({1})});
+  const BatchProof cut = Prove(&c, c.Add("Slice", {y, c.Ints({0}), count, c.Ints({1})}));
+  EXPECT_THAT(cut.obstacle, HasSubstr("works on another axis than 0"));
+
+  // The same through the shape of a tensor whose size is the batch size squared.
+  GraphBuilder d;
+  const ValueId z = d.Input("x", Shape{kU, 9});
+  const ValueId n = d.Add("Slice", {d.Add("Shape", {z}), d.Ints({0}), d.Ints({1})});
+  const ValueId filled = d.Add("ConstantOfShape", {d.Add("Mul", {n, n})}, {{"value", Tensor::FromS64({1}, {1})}});
+  const BatchProof hidden = Prove(&d, d.Add("Slice", {z, d.Ints({0}), d.Add("Shape", {filled}), d.Ints({1})}));
+  EXPECT_FALSE(hidden.batchable);
 }
 
 TEST(FreeBatchTest, ClassifierOfTheOldKind) {

@@ -44,7 +44,11 @@ absl::StatusOr<std::optional<std::vector<Element>>> RuleArgs::Integers(
     return std::optional<std::vector<Element>>(std::move(out));
   }
   if (operand.partial != nullptr) {
-    return std::optional<std::vector<Element>>(operand.partial->elements);
+    std::vector<Element> out = operand.partial->elements;
+    for (Element& element : out) {
+      if (element.dim == Element::kIndependent) element.dim = kUnknownDim;
+    }
+    return std::optional<std::vector<Element>>(std::move(out));
   }
   if (!operand.shape.has_value()) return std::optional<std::vector<Element>>();
   const int64_t count = operand.shape->empty() ? 1 : (*operand.shape)[0];

@@ -8,6 +8,7 @@
 #define OCTET_GRAPH_INFER_RULES_H_
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,10 +31,13 @@ inline bool Known(int64_t dim) { return dim >= 0; }
 
 // One element of a small tensor: known, or equal to a dimension with that symbol, or neither.
 struct Element {
+  // An unknown number of which it is known that it does not come from the batch size (batching.cc marks so).
+  static constexpr int64_t kIndependent = std::numeric_limits<int64_t>::min();
+
   bool known = false;
-  int64_t integer = 0;               // of integer and bool tensors; also exact value of whole reals
-  double real = 0;                   // of float tensors
-  int64_t dim = kUnknownDim;         // when not known: a symbol, or kUnknownDim
+  int64_t integer = 0;        // of integer and bool tensors; also of reals, truncated
+  double real = 0;            // of float tensors
+  int64_t dim = kUnknownDim;  // when not known: a symbol, kUnknownDim or kIndependent
 
   static Element Integer(int64_t value) { return {true, value, static_cast<double>(value), 0}; }
   static Element OfDim(int64_t dim) {
@@ -68,7 +72,7 @@ struct RuleArgs {
   DType dtype(size_t i) const { return has(i) ? in[i].dtype : DType::kInvalid; }
   const std::optional<Shape>& shape(size_t i) const;
 
-  // Elements of integer operand i: nullopt when neither they nor their number is known.
+  // Elements of integer operand i (never kIndependent): nullopt when neither they nor their number is known.
   // Errors: kInvalidArgument when the operand is not of an integer type or has rank above 1.
   absl::StatusOr<std::optional<std::vector<Element>>> Integers(size_t i,
                                                                absl::string_view what) const;

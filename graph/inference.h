@@ -35,6 +35,11 @@ class Inference {
     return At(id).elements.has_value() ? &*At(id).elements : nullptr;
   }
 
+  // Marks what is unknown of a small integer value as independent of the batch size.
+  void MarkIndependent(ValueId id);
+  // Drops what is known of its elements.
+  void ForgetElements(ValueId id) { At(id).elements.reset(); }
+
  private:
   struct Entry {
     std::optional<Shape> shape;

@@ -340,7 +340,9 @@ Element CompareElement(absl::string_view op, const Element& a, const Element& b,
   return Element();
 }
 
-bool IsSymbol(const Element& x) { return !x.known && x.dim != kUnknownDim; }
+bool IsSymbol(const Element& x) {
+  return !x.known && x.dim != kUnknownDim && x.dim != Element::kIndependent;
+}
 
 // What can be said when a dimension's symbol meets a known number: neutral elements, and that it is not negative.
 Element SymbolElement(absl::string_view op, const Element& a, const Element& b) {
@@ -471,7 +473,7 @@ std::vector<std::optional<PartialElements>> FollowElements(const Node& node,
     return {};
   }
   const bool any = std::any_of(elements->begin(), elements->end(), [](const Element& e) {
-    return e.known || IsSymbol(e);
+    return e.known || e.dim != kUnknownDim;
   });
   if (!any && !elements->empty()) return {};
   return {PartialElements{args.dtype, args.shape, std::move(*elements)}};

@@ -25,7 +25,7 @@ std::vector<std::string> Ops(const Graph& graph) {
   return out;
 }
 
-const Node& Find(const Graph& graph, const std::string& op) {
+const Node& Find(const Graph& graph, const char* op) {
   for (const Node& node : graph.nodes) {
     if (node.op == op) return node;
   }

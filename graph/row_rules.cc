@@ -40,13 +40,40 @@ absl::Status FirstOnly(const RowArgs& args) {
   return absl::OkStatus();
 }
 
-// Operand 0 has rows; shape operands may name the batch size: the result's shape shows whether in its place.
-absl::Status FirstAndTarget(const RowArgs& args) {
+// Operand 0 has rows; the others are none, or targets of which element `axis0` alone comes from the batch size: the
+// result's shape shows whether it is the batch size itself.
+absl::Status FirstAndTarget(const RowArgs& args, std::optional<size_t> axis0) {
   if (!args.rows(0)) return Mixes("has rows in another operand than its first");
   for (size_t i = 1; i < args.in.size(); ++i) {
     if (args.rows(i)) return Mixes("reads its operand ", i, " from the rows");
+    if (!args.has(i) || args.in[i].flow == Flow::kNone) continue;
+    const std::vector<bool>& independent = args.in[i].independent;
+    bool only_axis0 = !independent.empty();
+    for (size_t k = 0; k < independent.size(); ++k) {
+      only_axis0 = only_axis0 && (independent[k] || k == axis0);
+    }
+    if (!only_axis0) return Mixes("works on another axis than 0 with a function of the batch size");
   }
   return absl::OkStatus();
+}
+
+absl::Status Reshape(const RowArgs& args) { return FirstAndTarget(args, 0); }
+
+absl::Status Resize(const RowArgs& args) {
+  return FirstAndTarget(args, args.node.Has("axes") ? std::nullopt : std::optional<size_t>(0));
+}
+
+absl::Status Slice(const RowArgs& args) {
+  std::optional<size_t> axis0;
+  if (!args.has(3)) {
+    axis0 = 0;
+  } else if (args.in[3].integers.has_value()) {
+    const std::vector<int64_t>& axes = *args.in[3].integers;
+    for (size_t i = 0; i < axes.size(); ++i) {
+      if (axes[i] == 0 || axes[i] == -static_cast<int64_t>(args.rank(0))) axis0 = i;
+    }
+  }
+  return FirstAndTarget(args, axis0);
 }
 
 absl::Status Aligned(const RowArgs& args) {
@@ -155,7 +182,8 @@ absl::Status GatherNd(const RowArgs& args) {
 }
 
 absl::Status Expand(const RowArgs& args) {
-  OCTET_RETURN_IF_ERROR(FirstAndTarget(args));
+  const bool full = args.in[1].independent.size() == args.result_rank;
+  OCTET_RETURN_IF_ERROR(FirstAndTarget(args, full ? std::optional<size_t>(0) : std::nullopt));
   if (args.rank(0) != args.result_rank) return Mixes("broadcasts the rows along another axis");
   return absl::OkStatus();
 }
@@ -236,9 +264,9 @@ const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
         {"OneHot", FirstOnly},
         {"Pad", FirstOnly},
         {"RNN", Recurrent},
-        {"Reshape", FirstAndTarget},
-        {"Resize", FirstAndTarget},
-        {"Slice", FirstAndTarget},
+        {"Reshape", Reshape},
+        {"Resize", Resize},
+        {"Slice", Slice},
         {"Softmax", AxisDefaultLast},
         {"SpaceToDepth", FirstOnly},
         {"Split", AxisDefaultFirst},

@@ -25,6 +25,7 @@ struct RowOperand {
   bool present = true;
   std::optional<Shape> shape;                  // unknown dimensions negative
   std::optional<std::vector<int64_t>> integers;  // content when known and integer
+  std::vector<bool> independent;  // of a kCount operand: per element, whether it does not come from the batch size
 
   bool rows() const { return present && flow == Flow::kRows; }
   // A broadcast operand that has nothing along axis 0 of a result of this rank.

@@ -114,7 +114,7 @@ absl::StatusOr<std::vector<ResultInfo>> InferNode(const Node& node,
     OCTET_RETURN_IF_ERROR(Annotate(CheckShape(results[i].shape), absl::StrCat("result ", i)));
     if (!results[i].shape.has_value()) continue;
     for (int64_t& dim : *results[i].shape) {
-      if (dim <= kLocal) dim = kUnknownDim;
+      if (dim <= kLocal && dim != Element::kIndependent) dim = kUnknownDim;
     }
   }
   return results;
@@ -198,7 +198,7 @@ absl::Status Inference::Step(size_t index) {
   for (ResultInfo& result : *results) {
     if (!result.shape.has_value()) continue;
     for (int64_t& dim : *result.shape) {
-      if (dim == kUnknownDim) dim = next_symbol_--;
+      if (dim == kUnknownDim || dim == Element::kIndependent) dim = next_symbol_--;
     }
   }
   auto elements = FollowElements(node, operands, *results);
@@ -211,6 +211,22 @@ absl::Status Inference::Step(size_t index) {
     if (i < elements.size() && !value.quant.has_value()) entry.elements = std::move(elements[i]);
   }
   return absl::OkStatus();
+}
+
+void Inference::MarkIndependent(ValueId id) {
+  Entry& entry = At(id);
+  const Value& value = graph_->value(id);
+  if (value.quant.has_value() || !IsInteger(value.dtype) || entry.constant) return;
+  if (!entry.elements.has_value()) {
+    if (!entry.shape.has_value() || !IsConcrete(*entry.shape)) return;
+    const auto count = CheckedNumElements(*entry.shape);
+    if (!count.ok() || *count > PartialElements::kMaxElements) return;
+    entry.elements = PartialElements{value.dtype, *entry.shape,
+                                     std::vector<Element>(static_cast<size_t>(*count))};
+  }
+  for (Element& element : entry.elements->elements) {
+    if (!element.known && element.dim == kUnknownDim) element.dim = Element::kIndependent;
+  }
 }
 
 void Inference::Finish() {
