@@ -1,0 +1,192 @@
+// Conv by oneDNN's convolution primitive.
+//
+// Weights are packed once per layout ("<id>/conv/<layout>"); later specialisations take over that
+// layout. A plain source with a channels-last destination, which oneDNN computes by its reference
+// only, is reordered in scratch memory first.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "kernels/conv/conv.h"
+#include "kernels/elements.h"
+#include "kernels/onednn_product.h"
+
+namespace octet::kernels {
+namespace {
+
+using Dims = dnnl::memory::dims;
+using Tag = dnnl::memory::format_tag;
+
+Dims Widened(const std::vector<int64_t>& list, int64_t less) {
+  Dims out(list.begin(), list.end());
+  for (int64_t& value : out) value -= less;
+  return out;
+}
+
+// ONNX [O, C/groups, kernel...] as oneDNN wants it: [groups, O/groups, C/groups, kernel...] when
+// grouped.
+Dims WeightsDims(const ConvParams& p) {
+  Dims dims(p.weights_shape.begin(), p.weights_shape.end());
+  if (p.groups > 1) {
+    dims[0] /= p.groups;
+    dims.insert(dims.begin(), p.groups);
+  }
+  return dims;
+}
+
+Dims PlainStrides(const Dims& dims) {
+  Dims strides(dims.size(), 1);
+  for (size_t i = dims.size() - 1; i-- > 0;) strides[i] = strides[i + 1] * dims[i + 1];
+  return strides;
+}
+
+// Everything but the source: descriptors, attributes and constants of one convolution.
+struct ConvPlan {
+  dnnl::memory::desc dst, bias, weights_any, weights_plain;
+  dnnl::primitive_attr attr;
+};
+
+absl::StatusOr<ConvPlan> MakePlan(const ConvParams& p, ConstantArguments& constants) {
+  ConvPlan plan;
+  OCTET_ASSIGN_OR_RETURN(plan.dst, DnnlDesc(p.dst));
+  OCTET_ASSIGN_OR_RETURN(const auto type, DnnlType(p.weights_dtype));
+  const Dims dims = WeightsDims(p);
+  OCTET_RETURN_IF_ERROR(DnnlCall("conv weights", [&] {
+    plan.weights_any = dnnl::memory::desc(dims, type, Tag::any);
+    plan.weights_plain = dnnl::memory::desc(dims, type, PlainStrides(dims));
+    plan.attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  }));
+  dnnl::post_ops post_ops;
+  OCTET_RETURN_IF_ERROR(AppendPostOps(p.post_ops, p.dst, post_ops));
+  OCTET_RETURN_IF_ERROR(DnnlCall("conv post-ops", [&] { plan.attr.set_post_ops(post_ops); }));
+  if (p.src.quant) {
+    OCTET_RETURN_IF_ERROR(DnnlCall(
+        "conv scales", [&] { plan.attr.set_scales_mask(DNNL_ARG_WEIGHTS, p.groups > 1 ? 3 : 1); }));
+    OCTET_RETURN_IF_ERROR(constants.AddFloats(
+        DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, p.weights.id, "conv_scales",
+        FoldScales(*p.weights.quant, p.weights_shape[0], p.src.quant->scale[0])));
+  }
+  OCTET_RETURN_IF_ERROR(
+      constants.AddQuantization(p.src, p.dst, p.weights.id, "conv_quant", plan.attr));
+  if (p.bias.present()) {
+    plan.bias = dnnl::memory::desc({p.weights_shape[0]}, dnnl::memory::data_type::f32, Tag::a);
+    OCTET_RETURN_IF_ERROR(constants.AddBias({p.bias, "conv_bias", p.weights_shape[0], 1}));
+  }
+  return plan;
+}
+
+absl::StatusOr<dnnl::primitive_desc> MakePd(const ConvParams& p, const ConvPlan& plan,
+                                            const dnnl::memory::desc& src,
+                                            const dnnl::memory::desc& weights) {
+  dnnl::primitive_desc pd;
+  OCTET_RETURN_IF_ERROR(DnnlCall("convolution", [&] {
+    pd = dnnl::convolution_forward::primitive_desc(
+        CpuEngine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src,
+        weights, plan.bias, plan.dst, Widened(p.strides, 0), Widened(p.dilations, 1),
+        Widened(p.pads_begin, 0), Widened(p.pads_end, 0), plan.attr);
+  }));
+  return pd;
+}
+
+// Runs `first` from src[0] into the front of the scratch memory and `second` from there.
+class ReorderedConv final : public Kernel {
+ public:
+  ReorderedConv(std::unique_ptr<Kernel> first, std::unique_ptr<Kernel> second, int64_t bytes)
+      : Kernel(absl::StrCat(second->implementation(), " after a reorder of src")),
+        first_(std::move(first)),
+        second_(std::move(second)),
+        offset_((bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment) {}
+
+  int64_t scratch_bytes() const override {
+    return offset_ + std::max(first_->scratch_bytes(), second_->scratch_bytes());
+  }
+
+  absl::StatusOr<BoundKernel> Bind(const BindArgs& args) const override {
+    void* const middle = args.scratch;
+    void* const rest = static_cast<std::byte*>(args.scratch) + offset_;
+    const void* const middle_src[] = {middle};
+    void* const middle_dst[] = {middle};
+    OCTET_ASSIGN_OR_RETURN(BoundKernel first,
+                           first_->Bind({args.src, middle_dst, rest, args.parallel}));
+    OCTET_ASSIGN_OR_RETURN(BoundKernel second,
+                           second_->Bind({middle_src, args.dst, rest, args.parallel}));
+    return BoundKernel([first = std::move(first), second = std::move(second)]() mutable {
+      const absl::Status status = first();
+      return status.ok() ? second() : status;
+    });
+  }
+
+ private:
+  std::unique_ptr<Kernel> first_, second_;
+  int64_t offset_;
+};
+
+absl::StatusOr<std::unique_ptr<Kernel>> MakeReorder(const dnnl::memory::desc& from,
+                                                    const dnnl::memory::desc& to) {
+  DnnlKernelParts parts;
+  OCTET_RETURN_IF_ERROR(DnnlCall("reorder", [&] {
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    dnnl::reorder::primitive_desc pd(CpuEngine(), from, CpuEngine(), to, attr);
+    parts.implementation = absl::StrCat("onednn:", ImplName(pd));
+    parts.primitive = dnnl::reorder(pd);
+    parts.scratch_bytes = static_cast<int64_t>(pd.scratchpad_desc().get_size());
+    parts.arguments = {
+        {DNNL_ARG_SRC, DnnlArgument::From::kSrc, 0, from},
+        {DNNL_ARG_DST, DnnlArgument::From::kDst, 0, to},
+        {DNNL_ARG_SCRATCHPAD, DnnlArgument::From::kScratch, 0, pd.scratchpad_desc()}};
+  }));
+  return MakeDnnlKernel(std::move(parts));
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const KernelEnv& env) {
+  if (NumElements(p.src.shape) == 0 || NumElements(p.dst.shape) == 0) {
+    return absl::UnimplementedError("empty tensor");
+  }
+  ConstantArguments constants(env);
+  OCTET_ASSIGN_OR_RETURN(const ConvPlan plan, MakePlan(p, constants));
+  const std::string prefix = absl::StrCat(p.weights.id, "/conv/");
+  const auto choose = [&](const dnnl::memory::desc& src) {
+    return ChooseWeightsLayout(constants.store(), prefix, plan.weights_any, p.weights.tensor,
+                               [&](const auto& weights) { return MakePd(p, plan, src, weights); });
+  };
+  OCTET_ASSIGN_OR_RETURN(const dnnl::memory::desc outer_src, DnnlDesc(p.src));
+  dnnl::memory::desc src = outer_src;
+  absl::StatusOr<dnnl::primitive_desc> pd = choose(src);
+  if (p.src.layout != p.dst.layout && (!pd.ok() || IsReferenceImpl(ImplName(*pd)))) {
+    TensorSpec moved = p.src;
+    moved.layout = p.dst.layout;
+    OCTET_ASSIGN_OR_RETURN(src, DnnlDesc(moved));
+    pd = choose(src);
+  }
+  OCTET_RETURN_IF_ERROR(pd.status());
+  const dnnl::memory::desc weights = pd->query_md(dnnl::query::weights_md);
+  OCTET_ASSIGN_OR_RETURN(auto packed, PackWeights(constants.store(), prefix, p.weights.tensor,
+                                                  plan.weights_plain, weights));
+  constants.Add(DNNL_ARG_WEIGHTS, weights, std::move(packed));
+
+  DnnlKernelParts parts;
+  parts.implementation = absl::StrCat("onednn:", ImplName(*pd));
+  const dnnl::memory::desc scratch = pd->query_md(dnnl::query::scratchpad_md);
+  OCTET_RETURN_IF_ERROR(DnnlCall("convolution", [&] { parts.primitive = dnnl::primitive(*pd); }));
+  parts.scratch_bytes = static_cast<int64_t>(scratch.get_size());
+  parts.arguments = {{DNNL_ARG_SRC, DnnlArgument::From::kSrc, 0, src},
+                     {DNNL_ARG_DST, DnnlArgument::From::kDst, 0, plan.dst},
+                     {DNNL_ARG_SCRATCHPAD, DnnlArgument::From::kScratch, 0, scratch}};
+  constants.MoveInto(parts);
+  auto kernel = MakeDnnlKernel(std::move(parts));
+  if (src == outer_src) return kernel;
+  OCTET_ASSIGN_OR_RETURN(auto reorder, MakeReorder(outer_src, src));
+  return std::make_unique<ReorderedConv>(std::move(reorder), std::move(kernel), p.src.size_bytes());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnn(const ConvParams& params,
+                                                         const KernelEnv& env) {
+  absl::StatusOr<std::unique_ptr<Kernel>> kernel = Create(params, env);
+  if (!kernel.ok()) return AsRefusal(kernel.status());
+  return kernel;
+}
+
+}  // namespace octet::kernels

@@ -1,0 +1,380 @@
+// Every implementation of Conv against the reference loops.
+//
+// Tolerances. f32: 1e-5 sqrt(K) relative to 1 + |result| (float summation in another order). 8-bit
+// dst: one step, because implementations scale and divide in float and the reference in double,
+// which may fall on two sides of a tie. Integers into f32 with power-of-two scales: equal, every
+// intermediate is exact below 2^24.
+#include "kernels/conv/conv.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/conv/conv_reference.h"
+#include "kernels/onednn_product.h"
+#include "kernels/product_testing.h"
+
+namespace octet::kernels {
+namespace {
+
+struct Geometry {
+  const char* name;
+  int64_t batch, channels, outputs, groups;
+  std::vector<int64_t> src, kernel, strides, dilations, pads_begin, pads_end;
+};
+
+const std::vector<Geometry>& Geometries() {
+  static const auto* const list = new std::vector<Geometry>{
+      {"basic3x3", 2, 16, 24, 1, {9, 11}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+      {"one", 1, 1, 1, 1, {1, 1}, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
+      {"stem7x7", 1, 3, 32, 1, {23, 21}, {7, 7}, {2, 2}, {1, 1}, {3, 3}, {3, 3}},
+      {"gray", 3, 1, 8, 1, {10, 10}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+      {"pointwise", 2, 33, 17, 1, {5, 6}, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
+      {"pointwise_stride", 1, 64, 128, 1, {8, 8}, {1, 1}, {2, 2}, {1, 1}, {0, 0}, {0, 0}},
+      {"depthwise", 2, 40, 40, 40, {7, 9}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+      {"depthwise_stride", 1, 32, 32, 32, {9, 9}, {5, 5}, {2, 2}, {1, 1}, {2, 2}, {2, 2}},
+      {"depthwise_multiplier", 1, 8, 16, 8, {6, 6}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+      {"grouped", 1, 32, 64, 4, {6, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+      {"grouped_odd", 1, 6, 9, 3, {6, 7}, {3, 2}, {1, 1}, {1, 1}, {0, 1}, {0, 0}},
+      {"dilated", 1, 16, 16, 1, {12, 13}, {3, 3}, {1, 1}, {2, 3}, {2, 3}, {2, 3}},
+      {"asymmetric", 1, 16, 16, 1, {10, 10}, {3, 3}, {2, 2}, {1, 1}, {0, 0}, {1, 1}},
+      {"asymmetric_begin", 1, 5, 7, 1, {8, 9}, {4, 3}, {1, 2}, {1, 1}, {3, 2}, {0, 1}},
+      {"whole", 2, 20, 10, 1, {4, 5}, {4, 5}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
+      {"deep", 1, 512, 40, 1, {3, 3}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+      {"one_dimension", 2, 12, 20, 1, {31}, {5}, {1}, {1}, {2}, {2}},
+      {"one_dimension_strided", 1, 16, 16, 1, {40}, {3}, {2}, {2}, {1}, {3}},
+      {"three_dimensions",
+       1,
+       16,
+       16,
+       1,
+       {4, 5, 6},
+       {3, 3, 3},
+       {1, 1, 1},
+       {1, 1, 1},
+       {1, 1, 1},
+       {1, 1, 1}},
+      {"three_dimensions_odd",
+       1,
+       3,
+       5,
+       1,
+       {4, 5, 6},
+       {2, 3, 1},
+       {1, 2, 1},
+       {1, 1, 1},
+       {0, 1, 0},
+       {1, 1, 0}},
+  };
+  return *list;
+}
+
+enum class Bias : uint8_t { kNone, kF32, kS32 };
+
+struct Case {
+  TensorSpec src, dst;  // shapes are filled in
+  Bias bias = Bias::kNone;
+  std::vector<PostOp> post_ops = {};  // residual shapes are filled in
+  bool power_of_two = false;
+};
+
+ConvParams MakeParams(const Geometry& g, const Case& c, int first_id = 1) {
+  ConvParams p;
+  p.src = c.src;
+  p.dst = c.dst;
+  p.src.shape = {g.batch, g.channels};
+  p.dst.shape = {g.batch, g.outputs};
+  p.weights_shape = {g.outputs, g.channels / g.groups};
+  for (size_t i = 0; i < g.src.size(); ++i) {
+    p.src.shape.push_back(g.src[i]);
+    p.weights_shape.push_back(g.kernel[i]);
+    p.dst.shape.push_back(
+        (g.src[i] + g.pads_begin[i] + g.pads_end[i] - (g.kernel[i] - 1) * g.dilations[i] - 1) /
+            g.strides[i] +
+        1);
+  }
+  p.groups = g.groups;
+  p.strides = g.strides;
+  p.dilations = g.dilations;
+  p.pads_begin = g.pads_begin;
+  p.pads_end = g.pads_end;
+  p.weights_dtype = c.src.quant ? DType::kS8 : DType::kF32;
+  p.weights = {first_id, RandomConstant(p.weights_dtype, p.weights_shape, 11, WeightsLimit()), {}};
+  if (c.src.quant) {
+    QuantParams q{{}, {}, 0, 0};
+    for (int64_t o = 0; o < g.outputs; ++o) {
+      q.scale.push_back(c.power_of_two ? std::ldexp(1.0f, static_cast<int>(o % 3) - 6)
+                                       : 0.004f + 0.0007f * static_cast<float>(o % 5));
+    }
+    p.weights.quant = q;
+  }
+  const Shape bias_shape = {g.outputs};
+  if (c.bias == Bias::kF32) {
+    p.bias = {first_id + 1, RandomConstant(DType::kF32, bias_shape, 12), {}};
+  } else if (c.bias == Bias::kS32) {
+    std::vector<int32_t> q;
+    QuantParams quant{{}, {}, 0, 0};
+    for (int32_t o = 0; o < g.outputs; ++o) {
+      q.push_back(977 * (o % 7) - 2000);
+      quant.scale.push_back(c.src.quant->scale[0] * p.weights.quant->scale[static_cast<size_t>(o)]);
+    }
+    p.bias = {first_id + 1, Tensor::FromValues<int32_t>(DType::kS32, bias_shape, q), quant};
+  }
+  p.post_ops = c.post_ops;
+  for (PostOp& op : p.post_ops) {
+    op.residual.shape = p.dst.shape;
+    op.residual.layout = p.dst.layout;
+  }
+  return p;
+}
+
+int64_t Depth(const ConvParams& p) { return NumElements(p.weights_shape) / p.weights_shape[0]; }
+
+// What dst's memory holds before the run: the residual's stored values.
+Buffer InitialDst(const ConvParams& p) {
+  for (const PostOp& op : p.post_ops) {
+    if (op.kind == PostOp::Kind::kAdd) return RandomOperand(op.residual, 14);
+  }
+  return RandomOperand(p.dst, 14);
+}
+
+Buffer Expected(const ConvParams& p, const Buffer& src) {
+  Buffer dst = InitialDst(p);
+  std::vector<double> bias;
+  if (p.bias.present()) bias = BiasReals(p.bias, p.bias.tensor.ToF64());
+  const std::byte* w = p.weights.tensor.data();
+  if (p.src.dtype == DType::kF32) {
+    ConvReference<double, float>(p, src.data(), reinterpret_cast<const float*>(w), bias,
+                                 dst.data());
+  } else if (p.src.dtype == DType::kU8) {
+    ConvReference<int64_t, uint8_t>(p, src.data(), reinterpret_cast<const int8_t*>(w), bias,
+                                    dst.data());
+  } else {
+    ConvReference<int64_t, int8_t>(p, src.data(), reinterpret_cast<const int8_t*>(w), bias,
+                                   dst.data());
+  }
+  return dst;
+}
+
+// Runs every implementation of the list; none may refuse.
+void ExpectAllMatch(const ConvParams& p, double limit) {
+  SetTeamSize(2);
+  const Buffer src = RandomOperand(p.src, 13);
+  const Buffer expected = Expected(p, src);
+  for (const auto& entry : ConvImplementations()) {
+    WeightStore store;
+    auto kernel = entry.create(p, KernelEnv{&store, 2});
+    ASSERT_TRUE(kernel.ok()) << entry.name << ": " << kernel.status();
+    Buffer dst = InitialDst(p);
+    ASSERT_TRUE(RunOnce(**kernel, {src.data()}, dst.data()).ok());
+    EXPECT_EQ(Difference(p.dst, expected.data(), dst.data(), limit), "")
+        << (*kernel)->implementation();
+  }
+}
+
+PostOp Act(ActivationKind kind, float alpha = 0, float beta = 0) {
+  return {PostOp::Kind::kActivation, {kind, alpha, beta}, {}};
+}
+PostOp Add(TensorSpec residual) { return {PostOp::Kind::kAdd, {}, std::move(residual)}; }
+
+constexpr Layout kNhwc = Layout::kChannelsLast;
+
+TEST(ConvTest, F32MatchesReferenceInBothLayouts) {
+  for (const Geometry& g : Geometries()) {
+    for (Layout layout : {Layout::kPlain, kNhwc}) {
+      SCOPED_TRACE(absl::StrCat(g.name, " ", NameOf(layout)));
+      const Case c{F32Spec({}, layout), F32Spec({}, layout), Bias::kF32, {}};
+      const ConvParams p = MakeParams(g, c);
+      ExpectAllMatch(p, 1e-5 * std::sqrt(static_cast<double>(Depth(p))));
+    }
+  }
+}
+
+TEST(ConvTest, IntegersIntoF32WithPowerOfTwoScalesAreExact) {
+  for (const Geometry& g : Geometries()) {
+    for (const auto& [dtype, zero_point] : std::vector<std::pair<DType, int>>{
+             {DType::kU8, 0}, {DType::kU8, 131}, {DType::kS8, 0}, {DType::kS8, -5}}) {
+      if (dtype == DType::kS8 && !HasVnni()) continue;
+      SCOPED_TRACE(absl::StrCat(g.name, " ", NameOf(dtype), " zero point ", zero_point));
+      Case c{QuantSpec(dtype, {}, 0.125f, zero_point, kNhwc),
+             F32Spec({}, kNhwc),
+             Bias::kS32,
+             {},
+             true};
+      ExpectAllMatch(MakeParams(g, c), 0);
+    }
+  }
+}
+
+TEST(ConvTest, IntegersIntoIntegersAreWithinOneStep) {
+  for (const Geometry& g : Geometries()) {
+    for (const auto& dst : {QuantSpec(DType::kU8, {}, 0.021f, 0, kNhwc),
+                            QuantSpec(DType::kU8, {}, 0.043f, 119, kNhwc),
+                            QuantSpec(DType::kS8, {}, 0.05f, -7, kNhwc)}) {
+      SCOPED_TRACE(absl::StrCat(g.name, " into ", NameOf(dst.dtype)));
+      ExpectAllMatch(
+          MakeParams(g, {QuantSpec(DType::kU8, {}, 0.013f, 117, kNhwc), dst, Bias::kF32, {}}), 1);
+      if (!HasVnni()) continue;
+      ExpectAllMatch(MakeParams(g, {QuantSpec(DType::kS8, {}, 0.017f, 0, kNhwc),
+                                    dst,
+                                    Bias::kNone,
+                                    {Act(ActivationKind::kRelu)}}),
+                     1);
+    }
+  }
+}
+
+TEST(ConvTest, ResidualIsReadFromDstInItsOwnScale) {
+  for (size_t i : {0u, 4u, 6u, 9u}) {
+    const Geometry& g = Geometries()[i];
+    for (const TensorSpec& residual :
+         {QuantSpec(DType::kU8, {}, 0.11f, 0), QuantSpec(DType::kU8, {}, 0.09f, 77),
+          QuantSpec(DType::kS8, {}, 0.08f, -3)}) {
+      for (const TensorSpec& dst : {QuantSpec(DType::kU8, {}, 0.061f, 0, kNhwc),
+                                    QuantSpec(DType::kS8, {}, 0.11f, 4, kNhwc)}) {
+        const TensorSpec src = QuantSpec(DType::kU8, {}, 0.013f, 0, kNhwc);
+        SCOPED_TRACE(absl::StrCat(g.name, " residual ", NameOf(residual.dtype), " into ",
+                                  NameOf(dst.dtype)));
+        ExpectAllMatch(MakeParams(g, {src, dst, Bias::kF32, {Add(residual)}}), 1);
+        ExpectAllMatch(
+            MakeParams(g, {src, dst, Bias::kF32, {Add(residual), Act(ActivationKind::kRelu)}}), 1);
+        ExpectAllMatch(
+            MakeParams(g,
+                       {src, dst, Bias::kF32, {Act(ActivationKind::kClip, 0, 2), Add(residual)}}),
+            1);
+      }
+    }
+    const std::vector<PostOp> f32_chain = {Add(F32Spec({})), Act(ActivationKind::kRelu)};
+    ExpectAllMatch(MakeParams(g, {QuantSpec(DType::kU8, {}, 0.013f, 9, kNhwc), F32Spec({}, kNhwc),
+                                  Bias::kF32, f32_chain}),
+                   1e-4);
+    ExpectAllMatch(MakeParams(g, {F32Spec({}, kNhwc), F32Spec({}, kNhwc), Bias::kF32, f32_chain}),
+                   1e-4);
+  }
+}
+
+// Every element function, on reals within its domain (a clip in front). 1e-4: oneDNN's polynomials.
+TEST(ConvTest, ActivationsMatchOrAreRefused) {
+  const Geometry& g = Geometries()[0];
+  for (int k = 0; k <= static_cast<int>(ActivationKind::kLinear); ++k) {
+    const auto kind = static_cast<ActivationKind>(k);
+    SCOPED_TRACE(NameOf(kind));
+    const bool positive = kind == ActivationKind::kLog || kind == ActivationKind::kSqrt ||
+                          kind == ActivationKind::kReciprocal;
+    const bool is_relu = kind == ActivationKind::kLeakyRelu;
+    const PostOp act = kind == ActivationKind::kClip ? Act(kind, -0.5f, 0.75f)
+                                                     : Act(kind, is_relu ? 0.1f : 0.9f, 0.3f);
+    const PostOp domain = Act(ActivationKind::kClip, positive ? 0.1f : -3, 3);
+    const ConvParams p =
+        MakeParams(g, {F32Spec({}, kNhwc), F32Spec({}, kNhwc), Bias::kF32, {domain, act}});
+    const ConvParams q = MakeParams(g, {QuantSpec(DType::kU8, {}, 0.013f, 3, kNhwc),
+                                        QuantSpec(DType::kU8, {}, 0.02f, 100, kNhwc),
+                                        Bias::kF32,
+                                        {domain, act}});
+    if (kind == ActivationKind::kRound)
+      continue;  // jumps: a rounding difference becomes a whole step
+    if (EltwiseOf(act.activation).ok()) {
+      ExpectAllMatch(p, 1e-4);
+      ExpectAllMatch(q, 1);
+    } else {
+      const auto refusal = ConvImplementations()[0].create(p, KernelEnv{nullptr, 2});
+      EXPECT_TRUE(absl::IsUnimplemented(refusal.status())) << refusal.status();
+    }
+  }
+}
+
+TEST(ConvTest, PlainSourceIntoChannelsLastIsReordered) {
+  const Geometry& stem = Geometries()[2];
+  ExpectAllMatch(MakeParams(stem, {F32Spec({}), F32Spec({}, kNhwc), Bias::kF32, {}}), 1e-4);
+  ExpectAllMatch(MakeParams(stem, {QuantSpec(DType::kU8, {}, 0.013f, 9),
+                                   QuantSpec(DType::kU8, {}, 0.03f, 0, kNhwc),
+                                   Bias::kF32,
+                                   {}}),
+                 1);
+}
+
+TEST(ConvTest, HotShapesDoNotFallToOneDnnsReference) {
+  for (const Geometry& g : Geometries()) {
+    if (std::string(g.name) == "depthwise_multiplier" || std::string(g.name) == "grouped_odd")
+      continue;
+    for (const TensorSpec& src : {F32Spec({}, kNhwc), QuantSpec(DType::kU8, {}, 0.013f, 0, kNhwc),
+                                  QuantSpec(DType::kU8, {}, 0.013f, 7, kNhwc)}) {
+      TensorSpec dst = src;
+      if (dst.quant) dst.quant = QuantParams::PerTensor(0.02f, 0);
+      auto kernel = CreateConv(MakeParams(g, {src, dst, Bias::kF32, {Act(ActivationKind::kRelu)}}),
+                               KernelEnv{nullptr, 2});
+      ASSERT_TRUE(kernel.ok()) << kernel.status();
+      EXPECT_EQ((*kernel)->implementation().find("ref"), std::string::npos)
+          << g.name << " " << NameOf(src.dtype) << ": " << (*kernel)->implementation();
+    }
+  }
+}
+
+TEST(ConvTest, SaturationReplacesReluAndClipOnlyWhereItGivesTheSame) {
+  const TensorSpec zero = QuantSpec(DType::kU8, {1}, 6.0f / 255, 0),
+                   middle = QuantSpec(DType::kU8, {1}, 0.1f, 128);
+  EXPECT_TRUE(SaturationGives({ActivationKind::kRelu}, zero));
+  EXPECT_FALSE(SaturationGives({ActivationKind::kRelu}, middle));
+  EXPECT_FALSE(SaturationGives({ActivationKind::kRelu}, F32Spec({1})));
+  EXPECT_TRUE(SaturationGives({ActivationKind::kRelu}, QuantSpec(DType::kS8, {1}, 0.1f, -128)));
+  EXPECT_TRUE(SaturationGives({ActivationKind::kClip, 0, 6}, zero));
+  EXPECT_FALSE(SaturationGives({ActivationKind::kClip, 0, 5}, zero));
+  EXPECT_FALSE(SaturationGives({ActivationKind::kLeakyRelu, 0.1f}, zero));
+}
+
+TEST(ConvTest, BucketsShareOnePackedCopyAndSurviveTheRelease) {
+  SetTeamSize(2);
+  for (const TensorSpec& src : {F32Spec({}, kNhwc), QuantSpec(DType::kU8, {}, 0.013f, 7, kNhwc)}) {
+    TensorSpec dst = src;
+    if (dst.quant) dst.quant = QuantParams::PerTensor(0.02f, 3);
+    WeightStore store;
+    Geometry g = Geometries()[0];
+    ConvParams p = MakeParams(g, {src, dst, Bias::kF32, {}});
+    ASSERT_TRUE(CreateConv(p, KernelEnv{&store, 2}).ok());
+    const int64_t bytes = store.TotalBytes();
+    EXPECT_GE(bytes, p.weights.tensor.size_bytes());
+    g.batch = 8;
+    ConvParams wide = MakeParams(g, {src, dst, Bias::kF32, {}});
+    const Buffer input = RandomOperand(wide.src, 13);
+    const Buffer expected = Expected(wide, input);
+    wide.weights.tensor = Tensor();
+    wide.bias.tensor = Tensor();
+    auto kernel = CreateConv(wide, KernelEnv{&store, 2});
+    ASSERT_TRUE(kernel.ok()) << kernel.status();
+    EXPECT_EQ(store.TotalBytes(), bytes);
+    Buffer out = InitialDst(wide);
+    ASSERT_TRUE(RunOnce(**kernel, {input.data()}, out.data()).ok());
+    EXPECT_EQ(Difference(wide.dst, expected.data(), out.data(), src.quant ? 1 : 1e-4), "");
+  }
+}
+
+TEST(ConvTest, ContradictingParametersAreRejected) {
+  ConvParams p = MakeParams(Geometries()[0], {F32Spec({}), F32Spec({}), Bias::kNone, {}});
+  const auto code = [](const ConvParams& params) {
+    return CreateConv(params, KernelEnv{}).status().code();
+  };
+  EXPECT_EQ(code(p), absl::StatusCode::kOk);
+  ConvParams bad = p;
+  bad.groups = 3;
+  EXPECT_EQ(code(bad), absl::StatusCode::kInvalidArgument);
+  bad = p;
+  bad.dst.shape[2] += 1;
+  EXPECT_EQ(code(bad), absl::StatusCode::kInvalidArgument);
+  bad = p;
+  bad.strides[0] = 0;
+  EXPECT_EQ(code(bad), absl::StatusCode::kInvalidArgument);
+  bad = p;
+  bad.weights_dtype = DType::kS8;
+  EXPECT_EQ(code(bad), absl::StatusCode::kUnimplemented);
+}
+
+TEST(ConvTest, EmptyBatchRuns) {
+  Geometry g = Geometries()[0];
+  g.batch = 0;
+  const ConvParams p = MakeParams(g, {F32Spec({}), F32Spec({}), Bias::kNone, {}});
+  auto kernel = CreateConv(p, KernelEnv{});
+  ASSERT_TRUE(kernel.ok()) << kernel.status();
+  float nothing = 0;
+  EXPECT_TRUE(RunOnce(**kernel, {&nothing}, &nothing).ok());
+}
+
+}  // namespace
+}  // namespace octet::kernels
