@@ -1,0 +1,76 @@
+// Calibration runs.
+#include "compress/calibrate.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "compress/observe.h"
+
+namespace octet::compress {
+namespace {
+
+absl::Status CheckFinite(const data::Sample& sample) {
+  for (size_t i = 0; i < sample.inputs.size(); ++i) {
+    if (!IsFloat(sample.inputs[i].dtype())) continue;
+    const std::vector<float> values = sample.inputs[i].ToF32();
+    for (size_t k = 0; k < values.size(); ++k) {
+      if (std::isfinite(values[k])) continue;
+      return absl::InvalidArgumentError(absl::StrCat("sample ", sample.name, ", tensor ", i, ", element ", k, " is ",
+                                                     values[k], "; calibration needs finite numbers"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void AddChannels(absl::Span<const float> values, const Shape& shape, ValueStatistics* statistics) {
+  if (shape.size() < 2) return;
+  const size_t axis = 1;
+  const auto channels = static_cast<size_t>(shape[axis]);
+  if (channels == 0 || values.empty()) return;
+  size_t inner = 1;
+  for (size_t i = axis + 1; i < shape.size(); ++i) inner *= static_cast<size_t>(shape[i]);
+  statistics->channel_sum.resize(channels, 0.0);
+  for (size_t i = 0; i < values.size(); i += inner) {
+    double sum = 0;
+    for (size_t k = 0; k < inner; ++k) sum += values[i + k];
+    statistics->channel_sum[i / inner % channels] += sum;
+  }
+  statistics->channel_count += static_cast<double>(values.size() / channels);
+}
+
+}  // namespace
+
+std::vector<double> ValueStatistics::ChannelMeans() const {
+  std::vector<double> means;
+  for (double sum : channel_sum) means.push_back(channel_count > 0 ? sum / channel_count : 0.0);
+  return means;
+}
+
+absl::StatusOr<absl::flat_hash_map<graph::ValueId, ValueStatistics>> Calibrate(
+    const graph::Graph& graph, const std::vector<graph::ValueId>& observed, data::SampleReader& samples,
+    const std::vector<int64_t>& indices, const CompressOptions& options) {
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<Observer> observer, Observer::Create(graph, observed, options.threads));
+  std::vector<ValueStatistics> statistics(observed.size());
+  const auto count = static_cast<int64_t>(indices.size());
+  for (int64_t i = 0; i < count; ++i) {
+    OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples.Read(indices[static_cast<size_t>(i)]));
+    OCTET_RETURN_IF_ERROR(CheckFinite(sample));
+    OCTET_RETURN_IF_ERROR(observer->Run(sample));
+    for (size_t v = 0; v < observed.size(); ++v) {
+      const absl::Span<const float> values = observer->observed(v);
+      if (const int64_t bad = statistics[v].histogram.Add(values); bad >= 0) {
+        return absl::InvalidArgumentError(absl::StrCat("sample ", sample.name, " makes '",
+                                                       graph.value(observed[v]).name, "' ",
+                                                       values[static_cast<size_t>(bad)], " at element ", bad));
+      }
+      AddChannels(values, observer->observed_shape(v), &statistics[v]);
+    }
+    if (options.progress) options.progress({"calibrating", i + 1, count});
+  }
+  absl::flat_hash_map<graph::ValueId, ValueStatistics> by_value;
+  for (size_t v = 0; v < observed.size(); ++v) by_value[observed[v]] = std::move(statistics[v]);
+  return by_value;
+}
+
+}  // namespace octet::compress

@@ -1,0 +1,165 @@
+// The compressor on small networks: fidelity, structure of the result, refusals that name the sample.
+#include "compress/compress.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "engine/test_util.h"
+
+namespace octet::compress {
+namespace {
+
+using ::testing::HasSubstr;
+
+class MemorySamples final : public data::SampleReader {
+ public:
+  explicit MemorySamples(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {}
+  int64_t size() const override { return static_cast<int64_t>(tensors_.size()); }
+  absl::StatusOr<data::Sample> Read(int64_t i) override {
+    return data::Sample{absl::StrCat("memory[", i, "]"), {tensors_[static_cast<size_t>(i)]}};
+  }
+
+ private:
+  std::vector<Tensor> tensors_;
+};
+
+std::vector<Tensor> RandomSamples(int count, Shape shape) {
+  std::vector<Tensor> out;
+  for (int s = 0; s < count; ++s) {
+    const CounterRng rng(77, static_cast<uint64_t>(s));
+    std::vector<float> values(static_cast<size_t>(NumElements(shape)));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(rng.Uniform(i));
+    out.push_back(Tensor::FromF32(shape, values));
+  }
+  return out;
+}
+
+// Conv - BatchNormalization - Relu - MaxPool, a residual block, GlobalAveragePool - Flatten - Gemm.
+graph::Graph Network() {
+  engine::GraphMaker m;
+  const std::vector<std::pair<std::string, graph::Attribute>> same = {
+      {"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"kernel_shape", std::vector<int64_t>{3, 3}}};
+  auto y = m.Node("Conv", {m.Input("image", {kUnknownDim, 2, 12, 12}), m.Random("w1", {8, 2, 3, 3}, 1)}, "c1", same);
+  y = m.Node("BatchNormalization",
+             {y, m.Random("s", {8}, 2), m.Random("o", {8}, 3), m.Random("mean", {8}, 4), m.F32("var", {8}, std::vector<float>(8, 0.7f))},
+             "bn1");
+  y = m.Node("Relu", {y}, "r1");
+  y = m.Node("MaxPool", {y}, "p1",
+             {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{2, 2}}});
+  const auto shortcut = y;
+  y = m.Node("Conv", {y, m.Random("w2", {8, 8, 3, 3}, 5), m.Random("b2", {8}, 6)}, "c2", same);
+  y = m.Node("Relu", {y}, "r2");
+  y = m.Node("Conv", {y, m.Random("w3", {8, 1, 3, 3}, 7), m.Random("b3", {8}, 8)}, "c3",
+             {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"kernel_shape", std::vector<int64_t>{3, 3}}, {"group", int64_t{8}}});
+  y = m.Node("Add", {y, shortcut}, "sum");
+  y = m.Node("Relu", {y}, "r3");
+  y = m.Node("GlobalAveragePool", {y}, "gap");
+  y = m.Node("Flatten", {y}, "flat");
+  y = m.Node("Gemm", {y, m.Random("w4", {5, 8}, 9), m.Random("b4", {5}, 10)}, "logits", {{"transB", int64_t{1}}});
+  m.Output(y);
+  return m.g;
+}
+
+TEST(CompressTest, Int8StaysCloseToFloatAndReportsIt) {
+  MemorySamples samples(RandomSamples(40, {2, 12, 12}));
+  CompressOptions options;
+  int progress = 0;
+  options.progress = [&](const Progress&) { ++progress; };
+  auto result = Compress(Network(), samples, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const CompressReport& r = result->report;
+  EXPECT_EQ(r.calibration_samples, 32);
+  EXPECT_EQ(r.held_back_samples, 8);
+  EXPECT_EQ(progress, 40);
+  ASSERT_EQ(r.layers.size(), 4u);
+  for (size_t i = 0; i < r.layers.size(); ++i) {
+    EXPECT_GT(r.layers[i].sqnr_db, 20) << r.layers[i].node;
+    if (i > 0) {
+      EXPECT_GE(r.layers[i].sqnr_db, r.layers[i - 1].sqnr_db) << "worst first";
+    }
+  }
+  ASSERT_EQ(r.outputs.size(), 1u);
+  EXPECT_GT(r.outputs[0].sqnr_db, 20);
+  EXPECT_LT(r.outputs[0].sqnr_db, 190) << "equal to the last bit: nothing was quantized";
+  EXPECT_GT(r.outputs[0].cosine, 0.99);
+  EXPECT_LT(r.weights_bytes, 0.45 * static_cast<double>(r.float_weights_bytes));
+}
+
+TEST(CompressTest, TheCompiledResultKeepsIntegersFromFirstToLastProduct) {
+  MemorySamples samples(RandomSamples(10, {2, 12, 12}));
+  auto result = Compress(Network(), samples, {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  auto program = engine::Program::Compile(result->graph);
+  ASSERT_TRUE(program.ok()) << program.status();
+  auto s = (*program)->Specialise({Shape{4, 2, 12, 12}}, 1);
+  ASSERT_TRUE(s.ok()) << s.status();
+  int products = 0;
+  for (const engine::StepInfo& step : (*s)->Steps()) {
+    if (step.op == "Quantize") continue;
+    EXPECT_THAT(step.src_types, ::testing::StartsWith("u8")) << step.op << " " << step.node;
+    if (step.op.find("Conv") == 0) {
+      EXPECT_THAT(step.dst_types, ::testing::StartsWith("u8")) << step.node;
+    }
+    products += step.multiply_adds > 0 ? 1 : 0;
+  }
+  EXPECT_EQ(products, 4);
+}
+
+TEST(CompressTest, RefusalsNameTheSample) {
+  auto tensors = RandomSamples(5, {2, 12, 12});
+  std::vector<float> bad = tensors[2].ToF32();
+  bad[17] = std::numeric_limits<float>::quiet_NaN();
+  tensors[2] = Tensor::FromF32({2, 12, 12}, bad);
+  MemorySamples with_nan(tensors);
+  auto status = Compress(Network(), with_nan, {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("memory[2]"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("element 17"));
+
+  tensors[2] = Tensor::FromF32({2, 12, 11}, std::vector<float>(2 * 12 * 11));
+  MemorySamples wrong_shape(tensors);
+  status = Compress(Network(), wrong_shape, {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("memory[2]"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("expected f32[?, 2, 12, 12]"));
+
+  MemorySamples empty({});
+  EXPECT_EQ(Compress(Network(), empty, {}).status().code(), absl::StatusCode::kInvalidArgument);
+  CompressOptions unknown;
+  unknown.scheme = "int7";
+  MemorySamples fine(RandomSamples(5, {2, 12, 12}));
+  EXPECT_THAT(std::string(Compress(Network(), fine, unknown).status().message()), HasSubstr("int7"));
+}
+
+TEST(CompressTest, BiasCorrectionRemovesTheMeanShiftOfRounding) {
+  // One Gemm on inputs of mean 0.5: the mean of the error with correction is far below that without.
+  engine::GraphMaker m;
+  const auto x = m.Input("x", {kUnknownDim, 64});
+  m.Output(m.Node("Gemm", {x, m.Random("w", {64, 3}, 1), m.Random("b", {3}, 2)}, "y"));
+  MemorySamples samples(RandomSamples(50, {64}));
+  double mean_error[2];
+  for (int on = 0; on < 2; ++on) {
+    CompressOptions options;
+    options.ranges = RangeMethod::kMinMax;
+    options.bias_correction =
+        on == 1 ? CompressOptions::BiasCorrection::kOn : CompressOptions::BiasCorrection::kOff;
+    auto result = Compress(m.g, samples, options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    // Exaggerated rounding would show more; here the s8 grid's own shift is what is compared.
+    auto a = engine::Program::Compile(m.g), b = engine::Program::Compile(result->graph);
+    std::vector<double> shift(3, 0.0);
+    for (int64_t i = 0; i < 50; ++i) {
+      const Tensor t = samples.Read(i)->inputs[0].Reshaped({1, 64});
+      const auto ya = (*engine::RunProgram(**a, {t}))[0].ToF32(), yb = (*engine::RunProgram(**b, {t}))[0].ToF32();
+      for (size_t c = 0; c < 3; ++c) shift[c] += (yb[c] - ya[c]) / 50;
+    }
+    mean_error[on] = std::fabs(shift[0]) + std::fabs(shift[1]) + std::fabs(shift[2]);
+  }
+  EXPECT_LT(mean_error[1], mean_error[0]);
+}
+
+}  // namespace
+}  // namespace octet::compress

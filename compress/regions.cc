@@ -1,0 +1,166 @@
+// Quantized regions: seeds are the sources of products; they spread to what can stay integer between them.
+#include "compress/regions.h"
+
+#include <algorithm>
+
+#include "absl/container/flat_hash_set.h"
+
+namespace octet::compress {
+namespace {
+
+using graph::Graph;
+using graph::kNoValue;
+using graph::Node;
+using graph::ValueId;
+
+bool In(const Node& n, std::initializer_list<absl::string_view> ops) {
+  return n.domain.empty() && std::find(ops.begin(), ops.end(), n.op) != ops.end();
+}
+
+// Element functions that run inside the product before them (and cost nothing there).
+bool IsActivation(const Node& n) {
+  return In(n, {"Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu", "Gelu"});
+}
+
+bool IsMove(const Node& n) {
+  return In(n, {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "GlobalMaxPool", "Slice", "Split",
+                "DepthToSpace", "SpaceToDepth"}) ||
+         (In(n, {"Resize"}) && n.GetString("mode", "nearest") == "nearest");
+}
+
+class Finder {
+ public:
+  Finder(const Graph& g, const std::vector<std::string>& exclude)
+      : g_(g), consumers_(g.Consumers()), exclude_(exclude.begin(), exclude.end()) {
+    regions_.same_as.assign(g.values.size(), kNoValue);
+    chosen_.assign(g.values.size(), false);
+  }
+
+  Regions Run() {
+    for (size_t i = 0; i < g_.nodes.size(); ++i) AddProduct(static_cast<int>(i));
+    for (const QuantizedProduct& p : regions_.products) Choose(p.src);
+    Spread();
+    for (size_t v = 0; v < chosen_.size(); ++v) {
+      if (chosen_[v]) regions_.values.push_back(static_cast<ValueId>(v));
+    }
+    Share();
+    return std::move(regions_);
+  }
+
+ private:
+  bool IsF32(ValueId id) const {
+    const graph::Value& v = g_.value(id);
+    return v.dtype == DType::kF32 && !v.quant.has_value() && !v.is_constant();
+  }
+
+  void AddProduct(int index) {
+    const Node& n = g_.nodes[static_cast<size_t>(index)];
+    if (!In(n, {"Conv", "Gemm", "MatMul"}) || n.inputs.size() < 2 || exclude_.contains(n.name)) return;
+    const graph::Value& w = g_.value(n.inputs[1]);
+    if (!w.is_constant() || w.dtype != DType::kF32 || w.quant.has_value() || !IsF32(n.inputs[0])) return;
+    const auto& src_shape = g_.value(n.inputs[0]).shape;
+    if (n.op != "Conv" && (w.data->shape().size() != 2 || !src_shape.has_value() || src_shape->size() != 2)) return;
+    if (n.op == "Gemm" && (n.GetFloat("alpha", 1) != 1 || n.GetInt("transA", 0) != 0)) return;
+    if (n.has_input(2)) {
+      const graph::Value& b = g_.value(n.inputs[2]);
+      const bool transposed = n.op == "Gemm" && n.GetInt("transB", 0) != 0;
+      const int64_t channels = n.op == "Conv" || transposed ? w.data->shape()[0] : w.data->shape()[1];
+      if (!b.is_constant() || b.dtype != DType::kF32 || b.data->num_elements() != channels) return;
+    }
+    QuantizedProduct p;
+    p.node = index;
+    p.weights_axis = n.op == "Conv" || (n.op == "Gemm" && n.GetInt("transB", 0) != 0) ? 0 : 1;
+    p.src = n.inputs[0];
+    p.result = BehindActivation(n.outputs[0]);
+    regions_.products.push_back(p);
+  }
+
+  // The value that stands for `id` after a single activation that follows it.
+  ValueId BehindActivation(ValueId id) const {
+    const std::vector<int>& readers = consumers_[static_cast<size_t>(id)];
+    if (readers.size() != 1 || g_.IsOutput(id)) return id;
+    const Node& next = g_.nodes[static_cast<size_t>(readers[0])];
+    return IsActivation(next) && next.inputs[0] == id ? next.outputs[0] : id;
+  }
+
+  bool Choose(ValueId id) {
+    if (!IsF32(id) || g_.IsOutput(id) || chosen_[static_cast<size_t>(id)]) return false;
+    chosen_[static_cast<size_t>(id)] = true;
+    return true;
+  }
+
+  bool Chosen(ValueId id) const { return chosen_[static_cast<size_t>(id)]; }
+
+  // Grows regions until nothing changes: backwards through moves, additions, poolings and joins that make a chosen value.
+  void Spread() {
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (size_t i = g_.nodes.size(); i-- > 0;) changed |= SpreadAt(g_.nodes[i]);
+    }
+  }
+
+  bool SpreadAt(const Node& n) {
+    if (n.outputs.empty() || n.outputs[0] == kNoValue || exclude_.contains(n.name)) return false;
+    bool changed = false;
+    const ValueId out = n.outputs[0];
+    const ValueId behind = BehindActivation(out);
+    const bool result_chosen = Chosen(out) || Chosen(behind);
+    const bool any = std::any_of(n.outputs.begin(), n.outputs.end(),
+                                 [&](ValueId id) { return id != kNoValue && Chosen(id); });
+    if (IsMove(n) && any) {
+      changed |= Choose(n.inputs[0]);
+      for (ValueId id : n.outputs) changed |= Choose(id);
+    }
+    if (In(n, {"GlobalAveragePool", "AveragePool"}) && any) changed |= Choose(n.inputs[0]);
+    if (In(n, {"Concat"}) && any) {
+      for (ValueId id : n.inputs) changed |= Choose(id);
+    }
+    if (In(n, {"Add"}) && n.inputs.size() == 2 && result_chosen && IsF32(n.inputs[0]) && IsF32(n.inputs[1]) &&
+        g_.value(n.inputs[0]).shape == g_.value(n.inputs[1]).shape) {
+      changed |= Choose(n.inputs[0]);
+      changed |= Choose(n.inputs[1]);
+    }
+    return changed;
+  }
+
+  // Moves keep the integers: their results have the parameters of their source. A part that only a Concat reads is
+  // written with the parameters of the whole, which then costs no requantization.
+  void Share() {
+    for (const Node& n : g_.nodes) {
+      if (IsMove(n) && Chosen(n.inputs[0])) {
+        for (ValueId id : n.outputs) {
+          if (id != kNoValue && Chosen(id)) regions_.same_as[static_cast<size_t>(id)] = Root(n.inputs[0]);
+        }
+      }
+    }
+    for (size_t i = g_.nodes.size(); i-- > 0;) {
+      const Node& n = g_.nodes[i];
+      if (!In(n, {"Concat"}) || !Chosen(n.outputs[0])) continue;
+      for (ValueId id : n.inputs) {
+        const bool alone = consumers_[static_cast<size_t>(id)].size() == 1;
+        if (alone && Chosen(id) && regions_.same_as[static_cast<size_t>(id)] == kNoValue) {
+          regions_.same_as[static_cast<size_t>(id)] = Root(n.outputs[0]);
+        }
+      }
+    }
+  }
+
+  ValueId Root(ValueId id) const {
+    while (regions_.same_as[static_cast<size_t>(id)] != kNoValue) id = regions_.same_as[static_cast<size_t>(id)];
+    return id;
+  }
+
+  const Graph& g_;
+  std::vector<std::vector<int>> consumers_;
+  absl::flat_hash_set<std::string> exclude_;
+  Regions regions_;
+  std::vector<bool> chosen_;
+};
+
+}  // namespace
+
+Regions FindRegions(const Graph& graph, const std::vector<std::string>& exclude) {
+  return Finder(graph, exclude).Run();
+}
+
+}  // namespace octet::compress
