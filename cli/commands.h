@@ -1,0 +1,23 @@
+// The subcommands of the `octet` program: each takes the words after its own flags and returns an exit status.
+#ifndef OCTET_CLI_COMMANDS_H_
+#define OCTET_CLI_COMMANDS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace octet::cli {
+
+using Words = std::vector<std::string>;
+
+absl::Status Serve(const Words& words);     // serve.cc
+absl::Status Compress(const Words& words);  // compress.cc
+absl::Status Inspect(const Words& words);   // inspect.cc
+absl::Status Infer(const Words& words);     // infer.cc
+absl::Status Demo(const Words& words);      // demo.cc
+absl::Status Probe(const Words& words);     // probe.cc
+
+}  // namespace octet::cli
+
+#endif  // OCTET_CLI_COMMANDS_H_

@@ -1,0 +1,272 @@
+// `octet demo`: the whole product on the embedded model and the real Fashion-MNIST test images: compress, serve both
+// variants from a server process, send all images over gRPC, and print what compression cost and gained.
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "base/cpu.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "cli/child.h"
+#include "cli/commands.h"
+#include "cli/compress_file.h"
+#include "cli/console.h"
+#include "client/client.h"
+#include "client/top_k.h"
+#include "data/sample_reader.h"
+#include "models/embedded.h"
+
+ABSL_FLAG(bool, once, false, "demo: exit after the table instead of staying up");
+ABSL_FLAG(std::string, json, "", "demo: also write the table to this file");
+ABSL_FLAG(std::string, dataset, "/usr/share/datasets/fashion-mnist",
+          "demo: folder of the Fashion-MNIST files (Debian package dataset-fashion-mnist)");
+ABSL_FLAG(int64_t, calibration_images, 1000, "demo: training images used for calibration and comparison");
+ABSL_FLAG(int, rounds, 3, "demo: times that all test images are sent to each variant, alternating");
+
+namespace octet::cli {
+namespace {
+
+constexpr int64_t kImagesPerRequest = 32;
+constexpr int64_t kSingleImages = 1000;
+const char* const kVariants[] = {"f32", "int8"};
+
+// All requests of one variant, serialized before anything is timed.
+struct Requests {
+  std::vector<client::PreparedRequest> batches, singles;
+};
+
+struct Row {
+  std::string name;
+  int64_t file_bytes = 0;
+  int64_t weights_bytes = 0;
+  std::vector<double> batch_ms, single_ms;
+  double seconds = 0;
+  int64_t images = 0;
+  std::vector<int64_t> classes;  // of the last round
+  double top1 = 0, agreement = 0;
+};
+
+double Quantile(std::vector<double> values, double q) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
+}
+
+absl::StatusOr<std::vector<Tensor>> ReadImages(const std::string& path) {
+  OCTET_ASSIGN_OR_RETURN(auto reader, data::OpenSamples(path, data::ImageOptions{}, {"image"}));
+  std::vector<Tensor> images;
+  for (int64_t i = 0; i < reader->size(); ++i) {
+    OCTET_ASSIGN_OR_RETURN(data::Sample sample, reader->Read(i));
+    images.push_back(std::move(sample.inputs[0]));
+  }
+  return images;
+}
+
+absl::StatusOr<client::PreparedRequest> RequestOf(const std::string& model, const std::vector<Tensor>& images,
+                                                  int64_t begin, int64_t end) {
+  std::vector<float> pixels;
+  for (int64_t i = begin; i < end; ++i) {
+    const std::vector<float> one = images[static_cast<size_t>(i)].ToF32();
+    pixels.insert(pixels.end(), one.begin(), one.end());
+  }
+  client::InferRequest request;
+  request.model = model;
+  request.inputs.push_back({"image", Tensor::FromF32({end - begin, 1, 28, 28}, pixels)});
+  return client::PreparedRequest::Create(request);
+}
+
+absl::StatusOr<Requests> PrepareRequests(const std::string& model, const std::vector<Tensor>& images) {
+  Requests requests;
+  const auto n = static_cast<int64_t>(images.size());
+  for (int64_t i = 0; i < n; i += kImagesPerRequest) {
+    OCTET_ASSIGN_OR_RETURN(auto request, RequestOf(model, images, i, std::min(i + kImagesPerRequest, n)));
+    requests.batches.push_back(std::move(request));
+  }
+  for (int64_t i = 0; i < std::min(kSingleImages, n); ++i) {
+    OCTET_ASSIGN_OR_RETURN(auto request, RequestOf(model, images, i, i + 1));
+    requests.singles.push_back(std::move(request));
+  }
+  return requests;
+}
+
+absl::StatusOr<double> TimeCall(client::Client& client, const client::PreparedRequest& request,
+                                std::vector<int64_t>* classes) {
+  const absl::Time start = absl::Now();
+  OCTET_ASSIGN_OR_RETURN(const client::InferResult result, client.Infer(request));
+  const double ms = absl::ToDoubleMilliseconds(absl::Now() - start);
+  OCTET_ASSIGN_OR_RETURN(const auto rows, client::TopKOfRows(result.outputs[0].tensor, 1));
+  for (const auto& row : rows) classes->push_back(row[0].index);
+  return ms;
+}
+
+// One round: every test image once in requests of 32, then single images.
+absl::Status Round(client::Client& client, const Requests& requests, Row* row) {
+  row->classes.clear();
+  for (const client::PreparedRequest& request : requests.batches) {
+    OCTET_ASSIGN_OR_RETURN(const double ms, TimeCall(client, request, &row->classes));
+    row->batch_ms.push_back(ms);
+    row->seconds += ms / 1000;
+  }
+  row->images += static_cast<int64_t>(row->classes.size());
+  std::vector<int64_t> ignored;
+  for (const client::PreparedRequest& request : requests.singles) {
+    OCTET_ASSIGN_OR_RETURN(const double ms, TimeCall(client, request, &ignored));
+    row->single_ms.push_back(ms);
+  }
+  return absl::OkStatus();
+}
+
+double ShareEqual(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
+  int64_t equal = 0;
+  for (size_t i = 0; i < a.size() && i < b.size(); ++i) equal += a[i] == b[i] ? 1 : 0;
+  return a.empty() ? 0 : static_cast<double>(equal) / static_cast<double>(a.size());
+}
+
+absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vector<Tensor>& images,
+                                         const std::vector<int64_t>& labels) {
+  std::vector<Row> rows;
+  std::vector<Requests> requests;
+  for (const char* variant : kVariants) {
+    Row row;
+    row.name = variant;
+    rows.push_back(std::move(row));
+    OCTET_ASSIGN_OR_RETURN(Requests prepared, PrepareRequests(absl::StrCat("fashion-mnist@", variant), images));
+    requests.push_back(std::move(prepared));
+    // Both batch sizes are specialised before anything is timed.
+    std::vector<int64_t> ignored;
+    for (int i = 0; i < 3; ++i) {
+      OCTET_RETURN_IF_ERROR(TimeCall(client, requests.back().batches[0], &ignored).status());
+      OCTET_RETURN_IF_ERROR(TimeCall(client, requests.back().singles[0], &ignored).status());
+    }
+  }
+  const int rounds = std::max(1, absl::GetFlag(FLAGS_rounds));
+  for (int round = 0; round < rounds; ++round) {
+    for (size_t v = 0; v < rows.size(); ++v) {
+      std::fprintf(stderr, "round %d of %d: %s, %d images\n", round + 1, rounds, rows[v].name.c_str(),
+                   static_cast<int>(images.size()));
+      OCTET_RETURN_IF_ERROR(Round(client, requests[v], &rows[v]));
+    }
+  }
+  for (Row& row : rows) {
+    row.top1 = ShareEqual(row.classes, labels);
+    row.agreement = ShareEqual(row.classes, rows[0].classes);
+    OCTET_ASSIGN_OR_RETURN(const auto statistics, client.Statistics(absl::StrCat("fashion-mnist@", row.name)));
+    for (const client::ModelStatistics& s : statistics) {
+      if (auto it = s.memory_bytes.find("weights"); it != s.memory_bytes.end()) {
+        row.weights_bytes = static_cast<int64_t>(it->second);
+      }
+    }
+  }
+  return rows;
+}
+
+void PrintTable(const std::vector<Row>& rows) {
+  std::vector<std::vector<std::string>> cells;
+  for (const Row& r : rows) {
+    cells.push_back({r.name, Bytes(r.file_bytes), Bytes(r.weights_bytes), Fixed(Quantile(r.batch_ms, 0.5), 2),
+                     Fixed(Quantile(r.batch_ms, 0.99), 2), Fixed(Quantile(r.single_ms, 0.5), 3),
+                     Fixed(static_cast<double>(r.images) / r.seconds, 0), Fixed(100 * r.top1, 2),
+                     Fixed(100 * r.agreement, 2)});
+  }
+  std::printf("\n%s", Table({"variant", "file", "weights", "p50 ms (32)", "p99 ms (32)", "p50 ms (1)", "images/s",
+                             "top-1 %", "agreement %"},
+                            cells)
+                          .c_str());
+  const Row &f = rows.front(), &q = rows.back();
+  std::printf("\n%s against %s: %.2fx throughput, %.3fx weights, %+.2f points top-1\n", q.name.c_str(), f.name.c_str(),
+              static_cast<double>(q.images) / q.seconds / (static_cast<double>(f.images) / f.seconds),
+              static_cast<double>(q.weights_bytes) / static_cast<double>(f.weights_bytes), 100 * (q.top1 - f.top1));
+}
+
+std::string Json(const std::vector<Row>& rows) {
+  std::vector<std::string> items;
+  for (const Row& r : rows) {
+    items.push_back(absl::StrFormat(
+        "{\"name\":\"%s\",\"file_bytes\":%d,\"weights_bytes\":%d,\"p50_ms\":%.4f,\"p99_ms\":%.4f,\"single_p50_ms\":%.4f,"
+        "\"single_p99_ms\":%.4f,\"images_per_second\":%.1f,\"top1\":%.4f,\"agreement\":%.4f}",
+        r.name, r.file_bytes, r.weights_bytes, Quantile(r.batch_ms, 0.5), Quantile(r.batch_ms, 0.99),
+        Quantile(r.single_ms, 0.5), Quantile(r.single_ms, 0.99), static_cast<double>(r.images) / r.seconds, r.top1,
+        r.agreement));
+  }
+  return absl::StrCat("{\"variants\":[", absl::StrJoin(items, ","), "]}\n");
+}
+
+// Until Ctrl-C, SIGTERM, or the end of the server.
+void StayUp(const ServerProcess& server, const std::string& log) {
+  std::printf("\nThe server stays up until Ctrl-C:\n  gRPC     %s  (try: octet infer fashion-mnist@int8 --address %s "
+              "--data %s/t10k-images-idx3-ubyte.gz)\n  HTTP     http://%s/v2/health/ready\n  metrics  http://%s/metrics\n"
+              "  log      %s\n",
+              server.grpc().c_str(), server.grpc().c_str(), absl::GetFlag(FLAGS_dataset).c_str(),
+              server.http().c_str(), server.metrics().c_str(), log.c_str());
+  std::fflush(stdout);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  const timespec second{1, 0};
+  while (server.running()) {
+    if (sigtimedwait(&set, nullptr, &second) > 0) return;
+  }
+}
+
+}  // namespace
+
+absl::Status Demo(const Words& words) {
+  if (!words.empty()) return absl::InvalidArgumentError(absl::StrCat("unexpected word '", words[0], "'"));
+  const std::string dataset = absl::GetFlag(FLAGS_dataset);
+  if (!std::filesystem::exists(dataset)) {
+    return absl::NotFoundError(
+        absl::StrCat(dataset, " is absent: install the Debian package dataset-fashion-mnist or give --dataset"));
+  }
+  std::string folder = (std::filesystem::temp_directory_path() / "octet-demo-XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot make ", folder));
+  absl::Cleanup remove = [&] { std::filesystem::remove_all(folder); };
+  // Blocked from here on, so that Ctrl-C reaches StayUp and the server is stopped and the folder removed.
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  if (!absl::GetFlag(FLAGS_once)) sigaddset(&set, SIGINT);
+
+  const std::string version = folder + "/models/fashion-mnist/1";
+  std::filesystem::create_directories(version);
+  OCTET_RETURN_IF_ERROR(WriteFileAtomically(version + "/model.onnx", models::FashionMnist()));
+  std::fprintf(stderr, "compressing the embedded model to int8 (%s, %d threads)\n", DetectCpuFeatures().isa.c_str(),
+               DetectCpuBudget().threads);
+  compress::CompressOptions options;
+  options.threads = DetectCpuBudget().threads;
+  options.max_samples = absl::GetFlag(FLAGS_calibration_images);
+  ProgressBar bar;
+  options.progress = [&bar](const compress::Progress& p) { bar.Show(p); };
+  OCTET_ASSIGN_OR_RETURN(const CompressedFile file,
+                         CompressFile(version + "/model.onnx", dataset + "/train-images-idx3-ubyte.gz",
+                                      data::ImageOptions{}, version + "/model.int8.onnx", options));
+  OCTET_ASSIGN_OR_RETURN(const std::vector<Tensor> images, ReadImages(dataset + "/t10k-images-idx3-ubyte.gz"));
+  OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> labels, data::ReadLabels(dataset + "/t10k-labels-idx1-ubyte.gz"));
+
+  const std::string log = folder + "/server.log";
+  OCTET_ASSIGN_OR_RETURN(const auto server, ServerProcess::Start(folder + "/models", log));
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  OCTET_ASSIGN_OR_RETURN(auto client, client::Client::Connect(server->grpc()));
+  OCTET_ASSIGN_OR_RETURN(std::vector<Row> rows, Measure(*client, images, labels));
+  rows[0].file_bytes = file.float_bytes;
+  rows[1].file_bytes = file.bytes;
+  PrintTable(rows);
+  if (const std::string json = absl::GetFlag(FLAGS_json); !json.empty()) {
+    OCTET_RETURN_IF_ERROR(WriteFileAtomically(json, Json(rows)));
+  }
+  if (!absl::GetFlag(FLAGS_once)) StayUp(*server, log);
+  return absl::OkStatus();
+}
+
+}  // namespace octet::cli

@@ -1,0 +1,122 @@
+// `octet inspect`: what a model becomes on this machine.
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/cpu.h"
+#include "base/status.h"
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "engine/program.h"
+#include "onnx/import.h"
+
+ABSL_FLAG(int64_t, batch, 1, "inspect: batch size to compile for");
+ABSL_FLAG(std::string, shape, "", "inspect: shapes of the inputs where free, e.g. 1x3x224x224;1x10 (default: free "
+                                  "dimensions other than the batch are refused)");
+ABSL_FLAG(bool, dispatch, false, "inspect: also print the implementations that refused, with their reasons");
+ABSL_FLAG(bool, weights, false, "inspect: also print every packed copy of a constant");
+ABSL_DECLARE_FLAG(int, threads);
+
+namespace octet::cli {
+namespace {
+
+absl::StatusOr<std::vector<Shape>> ShapesFor(const engine::Program& program) {
+  std::vector<Shape> shapes;
+  const std::string text = absl::GetFlag(FLAGS_shape);
+  if (!text.empty()) {
+    for (absl::string_view one : absl::StrSplit(text, ';')) {
+      Shape shape;
+      for (absl::string_view dim : absl::StrSplit(one, 'x', absl::SkipEmpty())) {
+        int64_t d = 0;
+        if (!absl::SimpleAtoi(dim, &d) || d < 0) return absl::InvalidArgumentError(absl::StrCat("--shape ", text));
+        shape.push_back(d);
+      }
+      shapes.push_back(std::move(shape));
+    }
+    return shapes;
+  }
+  for (const engine::Signature& input : program.inputs()) {
+    Shape shape = input.shape;
+    if (!shape.empty() && shape[0] == kUnknownDim) shape[0] = absl::GetFlag(FLAGS_batch);
+    if (!IsConcrete(shape)) {
+      return absl::InvalidArgumentError(absl::StrCat("input '", input.name, "' has shape ", ShapeString(input.shape),
+                                                     ": give --shape"));
+    }
+    shapes.push_back(std::move(shape));
+  }
+  return shapes;
+}
+
+void PrintSignature(const engine::Program& program) {
+  for (const engine::Signature& s : program.inputs()) {
+    std::printf("input   %s %s%s\n", s.name.c_str(), std::string(NameOf(s.dtype)).c_str(), ShapeString(s.shape).c_str());
+  }
+  for (const engine::Signature& s : program.outputs()) {
+    std::printf("output  %s %s%s\n", s.name.c_str(), std::string(NameOf(s.dtype)).c_str(), ShapeString(s.shape).c_str());
+  }
+  const graph::BatchProof& proof = program.batch_proof();
+  std::printf("batch   %s\n\n", proof.batchable
+                                    ? (proof.freed ? "rows are independent (the file fixes 1; freed)"
+                                                   : "rows are independent: requests are merged")
+                                    : absl::StrCat("not merged: ", proof.obstacle).c_str());
+}
+
+void PrintSteps(const std::vector<engine::StepInfo>& steps) {
+  std::vector<std::vector<std::string>> rows;
+  int64_t multiply_adds = 0, reorders = 0;
+  for (const engine::StepInfo& step : steps) {
+    rows.push_back({step.op, step.src_types, step.dst_types, step.implementation,
+                    step.multiply_adds > 0 ? Fixed(static_cast<double>(step.multiply_adds) / 1e6, 2) : "",
+                    step.weights_bytes > 0 ? Bytes(step.weights_bytes) : ""});
+    multiply_adds += step.multiply_adds;
+    reorders += step.op == "Convert" ? 1 : 0;
+  }
+  std::printf("%s\n", Table({"step", "in", "out", "implementation", "M mult-adds", "weights"}, rows).c_str());
+  std::printf("%d steps, %d of them conversions; %.2f million multiply-adds\n", static_cast<int>(steps.size()),
+              static_cast<int>(reorders), static_cast<double>(multiply_adds) / 1e6);
+}
+
+}  // namespace
+
+absl::Status Inspect(const Words& words) {
+  if (words.size() != 1) return absl::InvalidArgumentError("expected one model file");
+  OCTET_ASSIGN_OR_RETURN(graph::Graph graph, onnx_io::ImportFile(words[0]));
+  std::vector<std::string> metadata;
+  for (const auto& [key, value] : graph.metadata) metadata.push_back(absl::StrCat(key, " = ", value));
+  std::sort(metadata.begin(), metadata.end());
+  absl::StatusOr<std::shared_ptr<engine::Program>> program = engine::Program::Compile(std::move(graph));
+  if (!program.ok()) return Annotate(program.status(), words[0]);
+  PrintSignature(**program);
+  OCTET_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, ShapesFor(**program));
+  const int threads = absl::GetFlag(FLAGS_threads) > 0 ? absl::GetFlag(FLAGS_threads) : DetectCpuBudget().threads;
+  auto specialisation = (*program)->Specialise(shapes, threads);
+  if (!specialisation.ok()) return Annotate(specialisation.status(), words[0]);
+  OCTET_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Context> context, engine::Context::Create(*specialisation));
+  const std::vector<engine::StepInfo> steps = (*specialisation)->Steps();
+  PrintSteps(steps);
+  const engine::MemoryReport memory = (*program)->Memory();
+  std::printf("memory: weights %s, activations %s (lower bound %s), scratchpad %s, code about %s\n",
+              Bytes(memory.weights).c_str(), Bytes((*specialisation)->arena_bytes()).c_str(),
+              Bytes((*specialisation)->arena_lower_bound_bytes()).c_str(), Bytes(memory.scratchpad).c_str(),
+              Bytes(memory.code).c_str());
+  std::printf("machine: %s, %d threads\n", DetectCpuFeatures().isa.c_str(), threads);
+  for (const std::string& line : metadata) std::printf("metadata: %s\n", line.c_str());
+  if (absl::GetFlag(FLAGS_dispatch)) {
+    for (const engine::StepInfo& step : steps) {
+      for (const std::string& refusal : step.refusals) {
+        std::printf("refused: %s (%s): %s\n", step.op.c_str(), step.node.c_str(), refusal.c_str());
+      }
+    }
+  }
+  if (absl::GetFlag(FLAGS_weights)) {
+    for (const std::string& line : (*program)->PackedCopies()) std::printf("packed: %s\n", line.c_str());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace octet::cli

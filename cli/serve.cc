@@ -1,0 +1,83 @@
+// `octet serve`: settles threads and affinity, starts the server, and stops it gracefully on SIGTERM or SIGINT.
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/cpu.h"
+#include "base/status.h"
+#include "cli/commands.h"
+#include "server/server.h"
+
+ABSL_FLAG(std::string, model_repository, "", "serve: folder of models (Triton's layout)");
+ABSL_FLAG(std::string, host, "0.0.0.0", "serve: address to listen on");
+ABSL_FLAG(int, grpc_port, 8001, "serve: gRPC port (0: any free one)");
+ABSL_FLAG(int, http_port, 8000, "serve: port of the health pages (0: any free one)");
+ABSL_FLAG(int, metrics_port, 8002, "serve: port of /metrics (0: any free one)");
+ABSL_FLAG(int, slots, 1, "serve: inferences that run at the same time, each on its own team");
+ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "serve: largest request or reply");
+ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30), "serve: time that requests get to finish at shutdown");
+ABSL_DECLARE_FLAG(int, threads);
+
+namespace octet::cli {
+namespace {
+
+constexpr char kSettled[] = "OCTET_OPENMP_SETTLED";
+
+// libgomp reads its settings when the library loads, so the program starts itself again once with them:
+// workers bound to CPUs (an unbound one can wake on the caller's CPU while the caller spins there: stalls of 8 ms).
+void SettleOpenMp(const CpuBudget& budget) {
+  if (std::getenv(kSettled) != nullptr || std::getenv("GOMP_CPU_AFFINITY") != nullptr || budget.threads < 2) return;
+  setenv(kSettled, "1", 1);
+  setenv("GOMP_CPU_AFFINITY", absl::StrJoin(budget.cpus, " ").c_str(), 1);
+  // Arguments as the kernel has them; on failure the server runs with libgomp's defaults.
+  FILE* in = std::fopen("/proc/self/cmdline", "re");
+  if (in == nullptr) return;
+  std::string text;
+  char buffer[4096];
+  for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), in)) > 0;) text.append(buffer, n);
+  std::fclose(in);
+  std::vector<char*> arguments;
+  for (size_t i = 0; i < text.size(); i += std::char_traits<char>::length(&text[i]) + 1) arguments.push_back(&text[i]);
+  arguments.push_back(nullptr);
+  execv("/proc/self/exe", arguments.data());
+}
+
+}  // namespace
+
+absl::Status Serve(const Words& words) {
+  if (!words.empty()) return absl::InvalidArgumentError(absl::StrCat("unexpected word '", words[0], "'"));
+  if (absl::GetFlag(FLAGS_model_repository).empty()) {
+    return absl::InvalidArgumentError("--model-repository is missing");
+  }
+  const CpuBudget budget = DetectCpuBudget();
+  SettleOpenMp(budget);
+  // Blocked before any thread starts, so that only sigwait below sees them.
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  server::ServerOptions options;
+  options.repository = absl::GetFlag(FLAGS_model_repository);
+  options.host = absl::GetFlag(FLAGS_host);
+  options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
+  options.http_port = absl::GetFlag(FLAGS_http_port);
+  options.metrics_port = absl::GetFlag(FLAGS_metrics_port);
+  options.slots = absl::GetFlag(FLAGS_slots);
+  options.threads = absl::GetFlag(FLAGS_threads);
+  options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<server::Server> server, server::Server::Start(options));
+  int signal_number = 0;
+  sigwait(&set, &signal_number);
+  server->Shutdown(absl::GetFlag(FLAGS_drain_timeout));
+  return absl::OkStatus();
+}
+
+}  // namespace octet::cli
