@@ -1,0 +1,13 @@
+// Views of the linked-in files.
+#include "models/embedded.h"
+
+extern "C" const char octet_fashion_mnist_begin[];
+extern "C" const char octet_fashion_mnist_end[];
+
+namespace octet::models {
+
+absl::string_view FashionMnist() {
+  return {octet_fashion_mnist_begin, static_cast<size_t>(octet_fashion_mnist_end - octet_fashion_mnist_begin)};
+}
+
+}  // namespace octet::models
