@@ -48,7 +48,7 @@ std::vector<std::string> Ops(const Specialisation& s) {
   return ops;
 }
 
-// x -> Conv -> BatchNormalization -> Relu -> Conv -> Add(first) -> Relu
+// x -> Conv -> BatchNormalization -> Relu (first) -> Conv -> Relu -> Conv -> Add(first) -> Relu
 GraphMaker ResidualGraph() {
   GraphMaker m;
   const auto x = m.Input("x", {kUnknownDim, 4, 6, 5});
@@ -61,8 +61,10 @@ GraphMaker ResidualGraph() {
              "bn", {{"epsilon", 1e-3f}});
   const auto first = m.Node("Relu", {y}, "r1");
   y = m.Node("Conv", {first, m.Random("w2", {8, 8, 3, 3}, 2), m.Random("b2", {8}, 5)}, "c2", same);
-  y = m.Node("Add", {first, y}, "sum");
   y = m.Node("Relu", {y}, "r2");
+  y = m.Node("Conv", {y, m.Random("w3", {8, 8, 3, 3}, 6)}, "c3", same);
+  y = m.Node("Add", {first, y}, "sum");
+  y = m.Node("Relu", {y}, "r3");
   m.Output(y);
   return m;
 }
@@ -81,6 +83,8 @@ std::vector<float> ResidualExpected(const Tensor& x, const graph::Graph& g) {
     y[i] = std::max(0.0f, (y[i] - mean[c]) * s[c] / std::sqrt(var[c] + 1e-3f) + b[c]);
   }
   std::vector<float> z = Conv3x3(y, constant("w2"), constant("b2"), 8, 8, 6, 5);
+  for (float& f : z) f = std::max(0.0f, f);
+  z = Conv3x3(z, constant("w3"), std::vector<float>(8, 0), 8, 8, 6, 5);
   for (size_t i = 0; i < z.size(); ++i) z[i] = std::max(0.0f, z[i] + y[i]);
   return z;
 }
@@ -97,8 +101,8 @@ TEST(ProgramTest, FusesBatchNormReluAndResidualAndComputesTheSame) {
   const std::vector<float> found = (*out)[0].ToF32();
   ASSERT_EQ(found.size(), expected.size());
   for (size_t i = 0; i < found.size(); ++i) {
-    // f32 sums of up to 72 products of size about 8 in another order.
-    EXPECT_NEAR(found[i], expected[i], 2e-3) << i;
+    // f32 sums of up to 72 products, of size about 100 in the last layer, in another order.
+    EXPECT_NEAR(found[i], expected[i], 2e-3 + 1e-5 * std::fabs(expected[i])) << i;
   }
   auto s = (*program)->Specialise({x.shape()}, 1);
   std::vector<std::string> ops = Ops(**s);
@@ -124,7 +128,7 @@ TEST(ProgramTest, ARowAloneEqualsItsRowInABatchAndWeightsArePackedOnce) {
   auto out = RunProgram(**program, {Tensor::FromF32({5, 4, 6, 5}, all)}, 2);
   ASSERT_TRUE(out.ok()) << out.status();
   const std::vector<float> batch = (*out)[0].ToF32();
-  for (size_t i = 0; i < batch.size(); ++i) EXPECT_NEAR(batch[i], alone[i / 240][i % 240], 1e-4) << i;
+  for (size_t i = 0; i < batch.size(); ++i) EXPECT_NEAR(batch[i], alone[i / 240][i % 240], 1e-3) << i;
   EXPECT_EQ((*program)->Memory().weights, weights) << "a second copy was packed for batch 5";
 }
 
@@ -208,7 +212,8 @@ TEST(ProgramTest, AdjacentInt8LayersExchangeIntegersOnly) {
       {"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"kernel_shape", std::vector<int64_t>{3, 3}}};
   const auto c1 = m.Node("Conv", {xq, weights("w1", 1)}, "c1", same);
   const auto r1 = m.Node("Relu", {c1}, "r1", {}, QuantParams::PerTensor(0.05f, 0));
-  const auto c2 = m.Node("Conv", {r1, weights("w2", 2)}, "c2", same);
+  const auto cm = m.Node("Conv", {r1, weights("wm", 4)}, "cm", same, QuantParams::PerTensor(0.1f, 120));
+  const auto c2 = m.Node("Conv", {cm, weights("w2", 2)}, "c2", same, QuantParams::PerTensor(0.3f, 128));
   const auto sum = m.Node("Add", {c2, r1}, "sum");
   const auto r2 = m.Node("Relu", {sum}, "r2", {}, QuantParams::PerTensor(0.1f, 3));
   const auto pool = m.Node("MaxPool", {r2}, "pool",
@@ -230,7 +235,7 @@ TEST(ProgramTest, AdjacentInt8LayersExchangeIntegersOnly) {
       EXPECT_THAT(step.dst_types, ::testing::StartsWith("u8")) << step.node;
     }
   }
-  EXPECT_THAT(Ops(**s), ::testing::ElementsAre("Quantize", "Conv+Relu", "Conv+Add+Relu", "MaxPool", "Conv", "Convert"));
+  EXPECT_THAT(Ops(**s), ::testing::ElementsAre("Quantize", "Conv+Relu", "Conv", "Conv+Add+Relu", "MaxPool", "Conv", "Convert"));
 
   // The same network in doubles with the same roundings.
   const Tensor input = RandomTensor({1, 4, 6, 6}, 5);
@@ -247,7 +252,7 @@ TEST(ProgramTest, AdjacentInt8LayersExchangeIntegersOnly) {
   };
   auto round_to = [](std::vector<float> v, float scale, int zero) {
     for (float& f : v) {
-      const double q = std::min(255.0, std::max(0.0, std::nearbyint(f / scale) + zero));
+      const double q = std::min(255.0, std::max(0.0, std::nearbyint(double{f} / scale) + zero));
       f = static_cast<float>((q - zero) * scale);
     }
     return v;
@@ -257,7 +262,8 @@ TEST(ProgramTest, AdjacentInt8LayersExchangeIntegersOnly) {
   auto a = Conv3x3(q, real_weights("w1"), none, 4, 4, 6, 6);
   for (float& f : a) f = std::max(f, 0.0f);
   a = round_to(a, 0.05f, 0);
-  auto b = Conv3x3(a, real_weights("w2"), none, 4, 4, 6, 6);
+  auto b = round_to(Conv3x3(a, real_weights("wm"), none, 4, 4, 6, 6), 0.1f, 120);
+  b = Conv3x3(b, real_weights("w2"), none, 4, 4, 6, 6);  // its own rounding is dropped in front of the addition
   for (size_t i = 0; i < b.size(); ++i) b[i] = std::max(b[i] + a[i], 0.0f);
   b = round_to(b, 0.1f, 3);
   std::vector<float> p(4 * 9);

@@ -79,11 +79,14 @@ class Fuser {
   // The position of the node that can follow the group, or -1.
   int Extend(const FusedNode& group) const {
     if (!IsProduct(*group.node) && !IsArithmetic(*group.node)) return -1;
-    if (!IsFloat(Info(group.output).dtype) && !graph_.value(group.output).quant.has_value()) return -1;
-    if (graph_.value(group.output).quant.has_value() || graph_.IsOutput(group.output)) return -1;
+    const bool rounded = graph_.value(group.output).quant.has_value();
+    if (!IsFloat(Info(group.output).dtype) && !rounded) return -1;
+    if (graph_.IsOutput(group.output)) return -1;
     const std::vector<int>& readers = readers_[static_cast<size_t>(group.output)];
     if (readers.size() != 1) return -1;
     const Node& next = NodeAt(static_cast<size_t>(readers[0]));
+    // A rounding between a product and what it is fused with is dropped: the sum or the activation rounds once, later.
+    if (rounded && !(IsProduct(*group.node) && (next.op == "Add" || next.op == "Relu" || next.op == "Clip"))) return -1;
     if (ActivationOf(next, infos_).has_value() && next.inputs[0] == group.output) return readers[0];
     if (next.op == "Add" && next.domain.empty() && IsProduct(*group.node) &&
         CanAdd(group, next, readers[0])) {
