@@ -11,7 +11,8 @@
 namespace octet::kernels {
 namespace {
 
-// Calls body with a value of the C++ type that stores dtype. Requires: not f16, bf16, s4, u4 (their callers decode).
+// Calls body with a value of the C++ type that stores dtype. Requires: not f16, bf16, s4, u4 (their
+// callers decode).
 template <typename Body>
 auto WithStorage(DType dtype, Body&& body) {
   switch (dtype) {
@@ -61,14 +62,16 @@ int LoadNibble(DType dtype, const void* data, int64_t index) {
 void StoreNibble(void* data, int64_t index, int64_t value) {
   uint8_t& byte = static_cast<uint8_t*>(data)[index / 2];
   const int nibble = static_cast<int>(value & 15);
-  byte = static_cast<uint8_t>(index % 2 == 0 ? (byte & 0xf0) | nibble : (byte & 0x0f) | nibble << 4);
+  byte =
+      static_cast<uint8_t>(index % 2 == 0 ? (byte & 0xf0) | nibble : (byte & 0x0f) | nibble << 4);
 }
 
 template <typename T>
 T SaturateTo(double value) {
   if (std::isnan(value)) return 0;
   // max() of 64-bit types rounds up to a power of two in double, so >= is right for all.
-  if (value >= static_cast<double>(std::numeric_limits<T>::max())) return std::numeric_limits<T>::max();
+  if (value >= static_cast<double>(std::numeric_limits<T>::max()))
+    return std::numeric_limits<T>::max();
   if (value <= static_cast<double>(std::numeric_limits<T>::lowest())) {
     return std::numeric_limits<T>::lowest();
   }
@@ -121,17 +124,15 @@ double LoadNumber(DType dtype, const void* data, int64_t index) {
   if (IsNibble(dtype)) return LoadNibble(dtype, data, index);
   if (dtype == DType::kF16) return F32FromF16(LoadAs<uint16_t>(data, index));
   if (dtype == DType::kBF16) return F32FromBF16(LoadAs<uint16_t>(data, index));
-  return WithStorage(dtype, [&](auto t) {
-    return static_cast<double>(LoadAs<decltype(t)>(data, index));
-  });
+  return WithStorage(dtype,
+                     [&](auto t) { return static_cast<double>(LoadAs<decltype(t)>(data, index)); });
 }
 
 int64_t LoadInteger(DType dtype, const void* data, int64_t index) {
   if (IsNibble(dtype)) return LoadNibble(dtype, data, index);
   if (IsFloat(dtype)) return SaturateTo<int64_t>(LoadNumber(dtype, data, index));
-  return WithStorage(dtype, [&](auto t) {
-    return static_cast<int64_t>(LoadAs<decltype(t)>(data, index));
-  });
+  return WithStorage(
+      dtype, [&](auto t) { return static_cast<int64_t>(LoadAs<decltype(t)>(data, index)); });
 }
 
 void StoreNumber(DType dtype, void* data, int64_t index, double value) {
@@ -184,8 +185,8 @@ std::pair<int64_t, int64_t> IntegerRange(DType dtype) {
   if (dtype == DType::kBool) return {0, 1};
   if (dtype == DType::kU64) return {0, std::numeric_limits<int64_t>::max()};
   const int bits = BitsOf(dtype);
-  const bool is_signed = dtype == DType::kS8 || dtype == DType::kS16 || dtype == DType::kS32 ||
-                         dtype == DType::kS64;
+  const bool is_signed =
+      dtype == DType::kS8 || dtype == DType::kS16 || dtype == DType::kS32 || dtype == DType::kS64;
   if (!is_signed) return {0, (int64_t{1} << bits) - 1};
   if (bits == 64) return {std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()};
   return {-(int64_t{1} << (bits - 1)), (int64_t{1} << (bits - 1)) - 1};
@@ -220,14 +221,14 @@ absl::Status ValidateQuant(const TensorSpec& spec) {
   if (!spec.quant) return absl::OkStatus();
   const QuantParams& q = *spec.quant;
   if (!IsInteger(spec.dtype)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("quantization parameters on ", NameOf(spec.dtype), ", which is no integer type"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "quantization parameters on ", NameOf(spec.dtype), ", which is no integer type"));
   }
   int64_t want = 1;
   if (!q.per_tensor()) {
     if (q.axis >= static_cast<int>(spec.shape.size())) {
-      return absl::InvalidArgumentError(absl::StrCat("quantization axis ", q.axis, " is outside shape ",
-                                                     ShapeString(spec.shape)));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "quantization axis ", q.axis, " is outside shape ", ShapeString(spec.shape)));
     }
     const auto axis = static_cast<size_t>(q.axis);
     want = spec.shape[axis];
@@ -239,9 +240,9 @@ absl::Status ValidateQuant(const TensorSpec& spec) {
   }
   if (static_cast<int64_t>(q.scale.size()) != want ||
       (!q.zero_point.empty() && q.zero_point.size() != q.scale.size())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        q.scale.size(), " scales and ", q.zero_point.size(), " zero points for shape ",
-        ShapeString(spec.shape), ", which needs ", want));
+    return absl::InvalidArgumentError(
+        absl::StrCat(q.scale.size(), " scales and ", q.zero_point.size(), " zero points for shape ",
+                     ShapeString(spec.shape), ", which needs ", want));
   }
   return absl::OkStatus();
 }

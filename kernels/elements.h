@@ -1,5 +1,5 @@
-// Element access for references and generic loops: strides of a layout, any dtype read and written as a number, walks
-// over multi-indices and over the contiguous runs of broadcast operands.
+// Element access for references and generic loops: strides of a layout, any dtype read and written
+// as a number, walks over multi-indices and over the contiguous runs of broadcast operands.
 #ifndef OCTET_KERNELS_ELEMENTS_H_
 #define OCTET_KERNELS_ELEMENTS_H_
 
@@ -38,7 +38,8 @@ bool SameMemoryOrder(const TensorSpec& a, const TensorSpec& b);
 double LoadNumber(DType dtype, const void* data, int64_t index);
 // The same of integers and bool, exact (u64 wraps).
 int64_t LoadInteger(DType dtype, const void* data, int64_t index);
-// Floats round to nearest; integers truncate toward zero and saturate (NaN gives 0); bool becomes value != 0.
+// Floats round to nearest; integers truncate toward zero and saturate (NaN gives 0); bool becomes
+// value != 0.
 void StoreNumber(DType dtype, void* data, int64_t index, double value);
 // Integers wrap; bool becomes value != 0.
 void StoreInteger(DType dtype, void* data, int64_t index, int64_t value);
@@ -48,7 +49,8 @@ void CopyElement(DType dtype, const void* src, int64_t src_index, void* dst, int
 // Smallest and largest value of an integer type (u64: largest s64).
 std::pair<int64_t, int64_t> IntegerRange(DType dtype);
 
-// scale * (stored - zero_point), and its inverse: round half to even, saturated to dtype; NaN gives the smallest value.
+// scale * (stored - zero_point), and its inverse: round half to even, saturated to dtype; NaN gives
+// the smallest value.
 inline float Dequantize(int64_t stored, float scale, int32_t zero_point) {
   return scale * static_cast<float>(stored - zero_point);
 }
@@ -86,7 +88,8 @@ inline int64_t Offset(absl::Span<const int64_t> strides, absl::Span<const int64_
   return offset;
 }
 
-// Loops over a dense destination in its memory order, with the strides of some operands (in elements).
+// Loops over a dense destination in its memory order, with the strides of some operands (in
+// elements).
 struct LoopNest {
   Shape dims;                  // outermost first, at least one
   std::vector<Shape> strides;  // [operand][dim]
@@ -98,8 +101,8 @@ LoopNest MergeLoops(absl::Span<const int64_t> dims, absl::Span<const Shape> stri
 // The nest of numpy broadcast of `operands` to dst, in dst's memory order.
 LoopNest BroadcastNest(absl::Span<const TensorSpec* const> operands, const TensorSpec& dst);
 
-// Calls body(offsets, count) for the pieces of innermost loops that cover destination elements [begin, end):
-// offsets[k] is operand k's first element, its step is nest.strides[k].back().
+// Calls body(offsets, count) for the pieces of innermost loops that cover destination elements
+// [begin, end): offsets[k] is operand k's first element, its step is nest.strides[k].back().
 template <typename Body>
 void ForEachRun(const LoopNest& nest, int64_t begin, int64_t end, Body&& body) {
   const size_t rank = nest.dims.size();
