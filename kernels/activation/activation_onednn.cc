@@ -1,0 +1,97 @@
+// Activation by oneDNN's eltwise: f32 and 16-bit floats.
+#include "base/status.h"
+#include "kernels/activation/activation.h"
+#include "kernels/elements.h"
+#include "kernels/onednn.h"
+
+namespace octet::kernels {
+namespace {
+
+struct Eltwise {
+  dnnl::algorithm algorithm;
+  float alpha = 0;
+  float beta = 0;
+};
+
+absl::StatusOr<Eltwise> EltwiseOf(const Activation& f) {
+  using dnnl::algorithm;
+  switch (f.kind) {
+    case ActivationKind::kRelu:
+      return Eltwise{algorithm::eltwise_relu};
+    case ActivationKind::kLeakyRelu:
+      return Eltwise{algorithm::eltwise_relu, f.alpha};
+    case ActivationKind::kClip:
+      return Eltwise{algorithm::eltwise_clip, f.alpha, f.beta};
+    case ActivationKind::kSigmoid:
+      return Eltwise{algorithm::eltwise_logistic};
+    case ActivationKind::kTanh:
+      return Eltwise{algorithm::eltwise_tanh};
+    case ActivationKind::kHardSigmoid:
+      return Eltwise{algorithm::eltwise_hardsigmoid, f.alpha, f.beta};
+    case ActivationKind::kHardSwish:
+      return Eltwise{algorithm::eltwise_hardswish, f.alpha, f.beta};
+    case ActivationKind::kElu:
+      return Eltwise{algorithm::eltwise_elu, f.alpha};
+    case ActivationKind::kGelu:
+      return Eltwise{algorithm::eltwise_gelu_erf};
+    case ActivationKind::kGeluTanh:
+      return Eltwise{algorithm::eltwise_gelu_tanh};
+    case ActivationKind::kSwish:
+      return Eltwise{algorithm::eltwise_swish, f.alpha};
+    case ActivationKind::kExp:
+      return Eltwise{algorithm::eltwise_exp};
+    case ActivationKind::kLog:
+      return Eltwise{algorithm::eltwise_log};
+    case ActivationKind::kSqrt:
+      return Eltwise{algorithm::eltwise_sqrt};
+    case ActivationKind::kAbs:
+      return Eltwise{algorithm::eltwise_abs};
+    case ActivationKind::kNeg:
+      return Eltwise{algorithm::eltwise_linear, -1};
+    case ActivationKind::kReciprocal:
+      return Eltwise{algorithm::eltwise_pow, 1, -1};
+    case ActivationKind::kRound:
+      return Eltwise{algorithm::eltwise_round};
+    case ActivationKind::kSoftplus:
+      return Eltwise{algorithm::eltwise_soft_relu, 1};
+    case ActivationKind::kMish:
+      return Eltwise{algorithm::eltwise_mish};
+    case ActivationKind::kLinear:
+      return Eltwise{algorithm::eltwise_linear, f.alpha, f.beta};
+    default:
+      return absl::UnimplementedError(absl::StrCat("no algorithm for ", NameOf(f.kind)));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Kernel>> CreateActivationOneDnn(const ActivationParams& params,
+                                                               const KernelEnv&) {
+  OCTET_ASSIGN_OR_RETURN(const Eltwise f, EltwiseOf(params.activation));
+  const DType dtype = params.src.dtype;
+  const bool is_float = dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+  if (!is_float || params.dst.dtype != dtype)
+    return absl::UnimplementedError("not from a float to itself");
+  if (NumElements(params.dst.shape) == 0) return absl::UnimplementedError("empty");
+  OCTET_ASSIGN_OR_RETURN(const dnnl::memory::desc desc, DnnlDesc(params.src));
+  DnnlKernelParts parts;
+  dnnl::eltwise_forward::primitive_desc pd;
+  OCTET_RETURN_IF_ERROR(DnnlCall("eltwise", [&] {
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    pd = dnnl::eltwise_forward::primitive_desc(CpuEngine(), dnnl::prop_kind::forward_inference,
+                                               f.algorithm, desc, desc, f.alpha, f.beta, attr);
+    parts.primitive = dnnl::eltwise_forward(pd);
+  }));
+  const std::string name = ImplName(pd);
+  if (IsReferenceImpl(name))
+    return absl::UnimplementedError(absl::StrCat("oneDNN has only ", name));
+  parts.implementation = absl::StrCat("onednn:", name);
+  parts.arguments = {{DNNL_ARG_SRC, DnnlArgument::From::kSrc, 0, desc},
+                     {DNNL_ARG_DST, DnnlArgument::From::kDst, 0, desc},
+                     {DNNL_ARG_SCRATCHPAD, DnnlArgument::From::kScratch, 0, pd.scratchpad_desc()}};
+  parts.scratch_bytes = static_cast<int64_t>(pd.scratchpad_desc().get_size());
+  return MakeDnnlKernel(std::move(parts));
+}
+
+}  // namespace octet::kernels
