@@ -18,11 +18,11 @@ say() { printf 'check_image: %s\n' "$*"; }
 
 fail() {
   say "FAILED: $*" >&2
-  pod logs "$NAME" 2>&1 | tail -n 30 >&2 || true
+  ! pod container exists "$NAME" || pod logs --tail 30 "$NAME" >&2
   exit 1
 }
 
-pod() { podman --root "$SCRATCH/root" --runroot "$SCRATCH/run" --storage-driver overlay "$@"; }
+pod() { podman --log-level fatal --root "$SCRATCH/root" --runroot "$SCRATCH/run" --storage-driver overlay "$@"; }
 
 clean_up() {
   pod rm --force --time 1 "$NAME" >/dev/null 2>&1 || true
