@@ -199,23 +199,23 @@ TEST(ProgramTest, ShapeArithmeticFoldsWhenShapesAreBound) {
 TEST(ProgramTest, AdjacentInt8LayersExchangeIntegersOnly) {
   GraphMaker m;
   const auto x = m.Input("x", {kUnknownDim, 4, 6, 6});
-  const auto xq = m.Node("Quantize", {x}, "xq", {}, QuantParams::PerTensor(1.0f / 128, 128));
+  const auto xq = m.Node("Quantize", {x}, "xq", {}, QuantParams::PerTensor(0.00787f, 128));
   auto weights = [&](const std::string& name, uint64_t seed) {
     std::vector<int8_t> w(4 * 4 * 9);
     const CounterRng rng(seed);
     for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<int8_t>(static_cast<int>(rng.Uniform(i) * 255) - 127);
     const auto id = m.g.AddConstant(name, Tensor::FromValues<int8_t>(DType::kS8, {4, 4, 3, 3}, w));
-    m.g.value(id).quant = QuantParams{{0.01f, 0.02f, 0.005f, 0.01f}, {}, 0, 0};
+    m.g.value(id).quant = QuantParams{{0.0101f, 0.0203f, 0.0051f, 0.0097f}, {}, 0, 0};
     return id;
   };
   const std::vector<std::pair<std::string, graph::Attribute>> same = {
       {"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"kernel_shape", std::vector<int64_t>{3, 3}}};
   const auto c1 = m.Node("Conv", {xq, weights("w1", 1)}, "c1", same);
-  const auto r1 = m.Node("Relu", {c1}, "r1", {}, QuantParams::PerTensor(0.05f, 0));
-  const auto cm = m.Node("Conv", {r1, weights("wm", 4)}, "cm", same, QuantParams::PerTensor(0.1f, 120));
+  const auto r1 = m.Node("Relu", {c1}, "r1", {}, QuantParams::PerTensor(0.0513f, 0));
+  const auto cm = m.Node("Conv", {r1, weights("wm", 4)}, "cm", same, QuantParams::PerTensor(0.0997f, 120));
   const auto c2 = m.Node("Conv", {cm, weights("w2", 2)}, "c2", same, QuantParams::PerTensor(0.3f, 128));
   const auto sum = m.Node("Add", {c2, r1}, "sum");
-  const auto r2 = m.Node("Relu", {sum}, "r2", {}, QuantParams::PerTensor(0.1f, 3));
+  const auto r2 = m.Node("Relu", {sum}, "r2", {}, QuantParams::PerTensor(0.1031f, 3));
   const auto pool = m.Node("MaxPool", {r2}, "pool",
                            {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{2, 2}}});
   const auto c3 = m.Node("Conv", {pool, weights("w3", 3)}, "c3", same);
@@ -258,14 +258,14 @@ TEST(ProgramTest, AdjacentInt8LayersExchangeIntegersOnly) {
     return v;
   };
   const std::vector<float> none(4, 0);
-  const auto q = round_to(input.ToF32(), 1.0f / 128, 128);
+  const auto q = round_to(input.ToF32(), 0.00787f, 128);
   auto a = Conv3x3(q, real_weights("w1"), none, 4, 4, 6, 6);
   for (float& f : a) f = std::max(f, 0.0f);
-  a = round_to(a, 0.05f, 0);
-  auto b = round_to(Conv3x3(a, real_weights("wm"), none, 4, 4, 6, 6), 0.1f, 120);
+  a = round_to(a, 0.0513f, 0);
+  auto b = round_to(Conv3x3(a, real_weights("wm"), none, 4, 4, 6, 6), 0.0997f, 120);
   b = Conv3x3(b, real_weights("w2"), none, 4, 4, 6, 6);  // its own rounding is dropped in front of the addition
   for (size_t i = 0; i < b.size(); ++i) b[i] = std::max(b[i] + a[i], 0.0f);
-  b = round_to(b, 0.1f, 3);
+  b = round_to(b, 0.1031f, 3);
   std::vector<float> p(4 * 9);
   for (int c = 0; c < 4; ++c)
     for (int i = 0; i < 3; ++i)
