@@ -1,0 +1,67 @@
+// Import rules: one per operator of a file, each translating any opset's form into the semantics of
+// graph/graph.h.
+//
+// Adding an operator: one line in rules.cc; a translate function (rules_*.cc) when older opsets
+// said it otherwise.
+#ifndef OCTET_ONNX_RULES_H_
+#define OCTET_ONNX_RULES_H_
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace octet::onnx_io {
+
+class NodeImporter;
+
+inline constexpr int kAnyNumber = -1;
+
+struct Rule {
+  absl::string_view domain;  // "" for ai.onnx
+  absl::string_view op;
+  int min_inputs;  // the first min_inputs inputs must be present
+  int max_inputs;  // kAnyNumber: variadic
+  int max_outputs;
+  absl::string_view attributes;                   // as ReadAttributes takes it
+  absl::Status (*translate)(NodeImporter& node);  // nullptr: the node goes into the graph as it is
+};
+
+// nullptr when there is none.
+const Rule* FindRule(absl::string_view domain, absl::string_view op);
+
+// Why a known operator is refused ("control flow"), or "" for an operator that we have never heard
+// of.
+absl::string_view ReasonNotSupported(absl::string_view domain, absl::string_view op);
+
+// rules_shape.cc: what older opsets said with attributes.
+absl::Status TranslateAxes(NodeImporter& node);    // Squeeze, Unsqueeze
+absl::Status TranslateReduce(NodeImporter& node);  // ReduceSum, ReduceMean, ...
+absl::Status TranslateSplit(NodeImporter& node);
+absl::Status TranslateSlice(NodeImporter& node);
+absl::Status TranslateClip(NodeImporter& node);
+absl::Status TranslatePad(NodeImporter& node);
+absl::Status TranslateResize(NodeImporter& node);
+absl::Status TranslateUpsample(NodeImporter& node);
+absl::Status TranslateTopK(NodeImporter& node);
+absl::Status TranslateReshape(NodeImporter& node);
+
+// rules_nn.cc
+absl::Status TranslateSoftmax(NodeImporter& node);  // Softmax, LogSoftmax, Hardmax
+absl::Status TranslateBatchNormalization(NodeImporter& node);
+absl::Status TranslateDropout(NodeImporter& node);
+absl::Status TranslateIdentity(NodeImporter& node);
+absl::Status TranslateCast(NodeImporter& node);
+absl::Status TranslateConstant(NodeImporter& node);
+absl::Status TranslateMaxPool(NodeImporter& node);
+
+// rules_quantize.cc: QDQ and QOperator forms into quant on values.
+absl::Status TranslateQuantizeLinear(NodeImporter& node);
+absl::Status TranslateDequantizeLinear(NodeImporter& node);
+absl::Status TranslateQLinearConv(NodeImporter& node);
+absl::Status TranslateQLinearMatMul(NodeImporter& node);
+absl::Status TranslateQLinearBinary(NodeImporter& node);  // com.microsoft QLinearAdd, QLinearMul
+absl::Status TranslateQLinearUnary(
+    NodeImporter& node);  // com.microsoft QLinearSigmoid, QLinearAveragePool, ...
+
+}  // namespace octet::onnx_io
+
+#endif  // OCTET_ONNX_RULES_H_

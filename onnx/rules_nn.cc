@@ -1,0 +1,150 @@
+// Rules for layers, constants and what inference leaves out.
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "onnx/node_importer.h"
+#include "onnx/rules.h"
+
+namespace octet::onnx_io {
+namespace {
+
+using graph::ValueId;
+
+AttributeMap Axis(int64_t axis) {
+  AttributeMap attrs;
+  attrs["axis"] = axis;
+  return attrs;
+}
+
+// Softmax over all dimensions from `axis` on, taken together: what opsets below 13 mean.
+absl::Status FlattenedSoftmax(NodeImporter& node, int64_t axis) {
+  const ValueId x = node.inputs[0];
+  const std::optional<Shape>& shape = node.value(x).shape;
+  std::vector<int64_t> target;
+  if (shape.has_value() && axis == 1) {
+    // Dimension 0 is copied, so that rows stay provably apart.
+    target.push_back(0);
+    for (size_t i = 1; i < shape->size(); ++i) target.push_back((*shape)[i]);
+    for (size_t i = 1; i < target.size(); ++i) {
+      if (target[i] <= 0) target.clear();
+    }
+  }
+  ValueId shape_id;
+  if (!target.empty()) {
+    shape_id = node.AddInts("shape", target);
+  } else {
+    OCTET_ASSIGN_OR_RETURN(shape_id, node.Emit1("Shape", {x}, node.Fresh("shape")));
+  }
+  OCTET_ASSIGN_OR_RETURN(const ValueId flat,
+                         node.Emit1("Flatten", {x}, node.Fresh("flat"), Axis(axis)));
+  OCTET_ASSIGN_OR_RETURN(const ValueId soft,
+                         node.Emit1(node.op(), {flat}, node.Fresh("soft"), Axis(-1)));
+  return node.Emit1("Reshape", {soft, shape_id}, node.Output(0)).status();
+}
+
+}  // namespace
+
+absl::Status TranslateSoftmax(NodeImporter& node) {
+  if (node.opset() >= 13) {
+    node.attributes["axis"] = node.Int("axis", -1);
+    return node.EmitSelf();
+  }
+  int64_t axis = node.Int("axis", 1);
+  const std::optional<Shape>& shape = node.value(node.inputs[0]).shape;
+  if (!shape.has_value()) {
+    if (axis != -1) return FlattenedSoftmax(node, axis);
+  } else {
+    const int64_t rank = static_cast<int64_t>(shape->size());
+    if (axis < 0) axis += rank;
+    if (axis < 0 || axis > rank) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("axis ", node.Int("axis", 1), " of an input of rank ", rank));
+    }
+    for (int64_t i = axis + 1; i < rank; ++i) {
+      if ((*shape)[static_cast<size_t>(i)] != 1) return FlattenedSoftmax(node, axis);
+    }
+    if (axis == rank) return FlattenedSoftmax(node, axis);
+  }
+  return node.Emit1(node.op(), {node.inputs[0]}, node.Output(0), Axis(axis)).status();
+}
+
+absl::Status TranslateBatchNormalization(NodeImporter& node) {
+  if (node.Int("spatial", 1) != 1) {
+    return absl::UnimplementedError("spatial = 0 (statistics per activation) is not supported");
+  }
+  if (node.Int("training_mode", 0) != 0) {
+    return absl::UnimplementedError("training_mode = 1 is not supported");
+  }
+  for (size_t i = 1; i < node.num_outputs(); ++i) {
+    if (node.OutputIsRead(i)) {
+      return absl::UnimplementedError(absl::StrCat("output ", Quoted(node.Output(i)),
+                                                   " (statistics of training) is not supported"));
+    }
+  }
+  AttributeMap attrs;
+  attrs["epsilon"] = node.Float("epsilon", 1e-5f);
+  return node.Emit1("BatchNormalization", node.inputs, node.Output(0), std::move(attrs)).status();
+}
+
+absl::Status TranslateDropout(NodeImporter& node) {
+  if (node.OutputIsRead(1)) {
+    return absl::UnimplementedError(
+        absl::StrCat("output ", Quoted(node.Output(1)), " (the mask) is not supported"));
+  }
+  if (node.has_input(2)) {
+    const Tensor* training = node.ConstantInput(2);
+    if (training == nullptr || training->num_elements() != 1 || training->ToS64()[0] != 0) {
+      return absl::UnimplementedError("training_mode: expected the constant false");
+    }
+  }
+  return node.Alias(0, node.inputs[0]);
+}
+
+absl::Status TranslateIdentity(NodeImporter& node) { return node.Alias(0, node.inputs[0]); }
+
+absl::Status TranslateCast(NodeImporter& node) {
+  if (!node.Has("to")) return absl::InvalidArgumentError("expected attribute 'to', found none");
+  const int64_t to = node.Int("to", 0);
+  const DType dtype = DTypeFromOnnx(to);
+  if (dtype == DType::kInvalid) {
+    return absl::UnimplementedError(absl::StrCat("to ", OnnxTypeName(to), " is not supported"));
+  }
+  if (node.value(node.inputs[0]).dtype == dtype) return node.Alias(0, node.inputs[0]);
+  node.attributes.erase("saturate");
+  return node.EmitSelf();
+}
+
+absl::Status TranslateConstant(NodeImporter& node) {
+  if (node.attributes.size() != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected one attribute, found ", node.attributes.size()));
+  }
+  const graph::Attribute& value = node.attributes.begin()->second;
+  Tensor tensor;
+  if (const auto* t = std::get_if<Tensor>(&value)) tensor = *t;
+  if (const auto* f = std::get_if<float>(&value)) tensor = Tensor::FromF32({}, {*f});
+  if (const auto* i = std::get_if<int64_t>(&value)) tensor = Tensor::FromS64({}, {*i});
+  if (const auto* f = std::get_if<std::vector<float>>(&value)) {
+    tensor = Tensor::FromF32({static_cast<int64_t>(f->size())}, *f);
+  }
+  if (const auto* i = std::get_if<std::vector<int64_t>>(&value)) {
+    tensor = Tensor::FromS64({static_cast<int64_t>(i->size())}, *i);
+  }
+  node.SetConstant(0, std::move(tensor));
+  return absl::OkStatus();
+}
+
+absl::Status TranslateMaxPool(NodeImporter& node) {
+  if (node.OutputIsRead(1)) {
+    return absl::UnimplementedError(
+        absl::StrCat("output ", Quoted(node.Output(1)), " (indices) is not supported"));
+  }
+  node.attributes.erase("storage_order");  // it only orders the indices
+  return node.Emit1("MaxPool", node.inputs, node.Output(0), node.attributes).status();
+}
+
+}  // namespace octet::onnx_io
