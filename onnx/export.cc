@@ -1,0 +1,345 @@
+// The exporter: values with quant become integers behind DequantizeLinear, everything else stays
+// what it is.
+#include "onnx/export.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "onnx/export_opset.h"
+#include "onnx/onnx_pb.h"
+#include "onnx/tensors.h"
+
+namespace octet::onnx_io {
+namespace {
+
+using graph::Graph;
+using graph::kNoValue;
+using graph::Node;
+using graph::Value;
+using graph::ValueId;
+using ::onnx::AttributeProto;
+using ::onnx::GraphProto;
+using ::onnx::ModelProto;
+using ::onnx::NodeProto;
+using ::onnx::TensorProto;
+using ::onnx::ValueInfoProto;
+
+void SetTensor(const Tensor& tensor, TensorProto* proto) {
+  proto->set_data_type(DTypeToOnnx(tensor.dtype()));
+  for (int64_t dim : tensor.shape()) proto->add_dims(dim);
+  proto->set_raw_data(tensor.data(), static_cast<size_t>(tensor.size_bytes()));
+}
+
+absl::Status SetAttribute(const std::string& key, const graph::Attribute& value,
+                          AttributeProto* proto) {
+  proto->set_name(key);
+  if (const auto* i = std::get_if<int64_t>(&value)) {
+    proto->set_type(AttributeProto::INT);
+    proto->set_i(*i);
+  } else if (const auto* f = std::get_if<float>(&value)) {
+    proto->set_type(AttributeProto::FLOAT);
+    proto->set_f(*f);
+  } else if (const auto* s = std::get_if<std::string>(&value)) {
+    proto->set_type(AttributeProto::STRING);
+    proto->set_s(*s);
+  } else if (const auto* ints = std::get_if<std::vector<int64_t>>(&value)) {
+    proto->set_type(AttributeProto::INTS);
+    for (int64_t v : *ints) proto->add_ints(v);
+  } else if (const auto* floats = std::get_if<std::vector<float>>(&value)) {
+    proto->set_type(AttributeProto::FLOATS);
+    for (float v : *floats) proto->add_floats(v);
+  } else if (const auto* strings = std::get_if<std::vector<std::string>>(&value)) {
+    proto->set_type(AttributeProto::STRINGS);
+    for (const std::string& v : *strings) proto->add_strings(v);
+  } else if (const auto* tensor = std::get_if<Tensor>(&value)) {
+    proto->set_type(AttributeProto::TENSOR);
+    SetTensor(*tensor, proto->mutable_t());
+  } else {
+    return absl::UnimplementedError(
+        absl::StrCat("attribute '", key, "' holds a graph, which export does not write"));
+  }
+  return absl::OkStatus();
+}
+
+// Zero points of `count` scales as the value's integer type; 4-bit ones two per byte.
+std::string PackZeroPoints(DType dtype, const QuantParams& quant) {
+  const size_t count = quant.scale.size();
+  std::string bytes(static_cast<size_t>(ByteSize(dtype, {static_cast<int64_t>(count)})), '\0');
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t z = quant.zero_point_at(i);
+    if (BitsOf(dtype) == 4) {
+      bytes[i / 2] = static_cast<char>(bytes[i / 2] | ((z & 15) << (i % 2 == 0 ? 0 : 4)));
+    } else {
+      const size_t width = static_cast<size_t>(BytesOf(dtype));
+      std::memcpy(&bytes[i * width], &z, width);  // little-endian: the low bytes come first
+    }
+  }
+  return bytes;
+}
+
+absl::StatusOr<std::vector<int64_t>> ScaleDims(const Value& value) {
+  const QuantParams& quant = *value.quant;
+  if (quant.per_tensor()) return std::vector<int64_t>{};
+  if (quant.block == 0) return std::vector<int64_t>{static_cast<int64_t>(quant.scale.size())};
+  if (!value.shape.has_value() || !IsConcrete(*value.shape)) {
+    return absl::UnimplementedError(
+        absl::StrCat("value '", value.name, "' has blocked scales and no fixed shape"));
+  }
+  std::vector<int64_t> dims(value.shape->begin(), value.shape->end());
+  int64_t& along = dims[static_cast<size_t>(quant.axis)];
+  along = (along + quant.block - 1) / quant.block;
+  return dims;
+}
+
+class Exporter {
+ public:
+  explicit Exporter(const Graph& graph) : graph_(graph), proto_(*model_.mutable_graph()) {}
+
+  absl::StatusOr<std::string> Run() {
+    opset_ = RequiredOpset(graph_);
+    model_.set_ir_version(opset_ > 17 ? 10 : 8);
+    model_.set_producer_name("octet");
+    proto_.set_name(graph_.name.empty() ? "octet" : graph_.name);
+    for (const Value& value : graph_.values) names_.insert(value.name);
+    OCTET_RETURN_IF_ERROR(AddSignature());
+    OCTET_RETURN_IF_ERROR(AddInitializers());
+    for (const Node& node : graph_.nodes) {
+      const absl::Status status = AddNode(node);
+      if (!status.ok()) return Annotate(status, graph::Describe(graph_, node));
+    }
+    AddModelFields();
+    if (model_.ByteSizeLong() > INT_MAX) return TooLarge();
+    return model_.SerializeAsString();
+  }
+
+ private:
+  static absl::Status TooLarge() {
+    return absl::ResourceExhaustedError(
+        "the model is larger than 2 GB, the limit of one ONNX file");
+  }
+
+  std::string UniqueName(absl::string_view stem) {
+    std::string name(stem);
+    for (int i = 1; !names_.insert(name).second; ++i) name = absl::StrCat(stem, "_", i);
+    return name;
+  }
+
+  static void SetType(const Value& value, ValueInfoProto* info) {
+    info->set_name(value.name);
+    auto* type = info->mutable_type()->mutable_tensor_type();
+    type->set_elem_type(DTypeToOnnx(value.dtype));
+    if (!value.shape.has_value()) return;
+    auto* shape = type->mutable_shape();
+    for (size_t i = 0; i < value.shape->size(); ++i) {
+      auto* dim = shape->add_dim();
+      if ((*value.shape)[i] != kUnknownDim) {
+        dim->set_dim_value((*value.shape)[i]);
+      } else if (i < value.dim_names.size() && !value.dim_names[i].empty()) {
+        dim->set_dim_param(value.dim_names[i]);
+      }
+    }
+  }
+
+  absl::Status AddSignature() {
+    for (ValueId id : graph_.inputs) SetType(graph_.value(id), proto_.add_input());
+    absl::flat_hash_set<ValueId> seen;
+    for (ValueId id : graph_.outputs) {
+      if (!seen.insert(id).second) {
+        return absl::UnimplementedError(absl::StrCat("output '", graph_.value(id).name,
+                                                     "' is given twice, which ONNX cannot say"));
+      }
+      SetType(graph_.value(id), proto_.add_output());
+    }
+    return absl::OkStatus();
+  }
+
+  // Constants that a node or the caller reads; not those that become an attribute in this opset.
+  absl::Status AddInitializers() {
+    std::vector<bool> read(graph_.values.size());
+    for (ValueId id : graph_.outputs) read[static_cast<size_t>(id)] = true;
+    for (const Node& node : graph_.nodes) {
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        const bool inlined = InputBecomesAttribute(graph_, node, i, opset_);
+        if (node.inputs[i] != kNoValue && !inlined)
+          read[static_cast<size_t>(node.inputs[i])] = true;
+      }
+    }
+    int64_t bytes = 0;
+    for (size_t i = 0; i < read.size(); ++i) {
+      const Value& value = graph_.values[i];
+      if (!read[i] || !value.is_constant()) continue;
+      bytes += value.data->size_bytes();
+      if (bytes > INT_MAX) return TooLarge();
+      TensorProto* proto = proto_.add_initializer();
+      proto->set_name(value.name);
+      SetTensor(*value.data, proto);
+    }
+    return absl::OkStatus();
+  }
+
+  struct ParameterNames {
+    std::string scale;
+    std::string zero_point;  // "" for s32, whose zero point is always zero
+  };
+
+  // Initializers that hold the quant of a value; made once.
+  absl::StatusOr<ParameterNames> ParametersOf(ValueId id) {
+    const auto it = parameters_.find(id);
+    if (it != parameters_.end()) return it->second;
+    const Value& value = graph_.value(id);
+    const QuantParams& quant = *value.quant;
+    OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> dims, ScaleDims(value));
+    ParameterNames names;
+    names.scale = UniqueName(absl::StrCat(value.name, "_scale"));
+    TensorProto* scale = proto_.add_initializer();
+    scale->set_name(names.scale);
+    scale->set_data_type(TensorProto::FLOAT);
+    scale->mutable_dims()->Assign(dims.begin(), dims.end());
+    scale->set_raw_data(quant.scale.data(), quant.scale.size() * sizeof(float));
+    if (value.dtype != DType::kS32) {
+      names.zero_point = UniqueName(absl::StrCat(value.name, "_zero_point"));
+      TensorProto* zero = proto_.add_initializer();
+      zero->set_name(names.zero_point);
+      zero->set_data_type(DTypeToOnnx(value.dtype));
+      zero->mutable_dims()->Assign(dims.begin(), dims.end());
+      zero->set_raw_data(PackZeroPoints(value.dtype, quant));
+    } else if (std::any_of(quant.zero_point.begin(), quant.zero_point.end(),
+                           [](int32_t z) { return z != 0; })) {
+      return absl::UnimplementedError(
+          absl::StrCat("value '", value.name, "': s32 with a zero point other than 0"));
+    }
+    return parameters_.emplace(id, std::move(names)).first->second;
+  }
+
+  // A QuantizeLinear or DequantizeLinear node with the parameters of value `id`.
+  absl::Status AddConversion(const char* op, const std::string& name, ValueId id,
+                             const std::string& from, const std::string& to) {
+    OCTET_ASSIGN_OR_RETURN(const ParameterNames names, ParametersOf(id));
+    const QuantParams& quant = *graph_.value(id).quant;
+    NodeProto* node = proto_.add_node();
+    node->set_op_type(op);
+    node->set_name(name);
+    node->add_input(from);
+    node->add_input(names.scale);
+    if (!names.zero_point.empty()) node->add_input(names.zero_point);
+    node->add_output(to);
+    if (quant.per_tensor()) return absl::OkStatus();
+    OCTET_RETURN_IF_ERROR(
+        SetAttribute("axis", graph::Attribute(int64_t{quant.axis}), node->add_attribute()));
+    if (quant.block == 0) return absl::OkStatus();
+    return SetAttribute("block_size", graph::Attribute(quant.block), node->add_attribute());
+  }
+
+  // Name under which a node reads value `id`: quantized ones through a DequantizeLinear of their
+  // own, because ONNX Runtime fuses a pattern only when its nodes serve no other.
+  absl::StatusOr<std::string> NameForRead(const Node& node, ValueId id) {
+    if (id == kNoValue) return std::string();
+    const Value& value = graph_.value(id);
+    const bool shape_only = node.op == "Shape" || node.op == "Size";
+    if (!value.quant.has_value() || shape_only) return value.name;
+    const std::string real = UniqueName(absl::StrCat(value.name, "_dequantized"));
+    OCTET_RETURN_IF_ERROR(
+        AddConversion("DequantizeLinear", absl::StrCat(real, "_node"), id, value.name, real));
+    return real;
+  }
+
+  absl::Status AddNode(const Node& node) {
+    if (node.op == "Quantize") {
+      return AddConversion("QuantizeLinear", node.name, node.outputs[0],
+                           graph_.value(node.inputs[0]).name, graph_.value(node.outputs[0]).name);
+    }
+    if (node.op == "Dequantize") {
+      return AddConversion("DequantizeLinear", node.name, node.inputs[0],
+                           graph_.value(node.inputs[0]).name, graph_.value(node.outputs[0]).name);
+    }
+    NodeProto proto;
+    proto.set_op_type(node.op);
+    proto.set_domain(node.domain);
+    proto.set_name(node.name);
+    if (!node.domain.empty()) domains_.push_back(node.domain);
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const bool inlined = InputBecomesAttribute(graph_, node, i, opset_);
+      OCTET_ASSIGN_OR_RETURN(*proto.add_input(),
+                             NameForRead(node, inlined ? kNoValue : node.inputs[i]));
+    }
+    while (proto.input_size() > 0 && proto.input(proto.input_size() - 1).empty()) {
+      proto.mutable_input()->RemoveLast();
+    }
+    std::vector<std::pair<ValueId, std::string>> rounded;  // quantized results and their real names
+    for (ValueId id : node.outputs) {
+      if (id == kNoValue) {
+        proto.add_output();
+      } else if (!graph_.value(id).quant.has_value()) {
+        proto.add_output(graph_.value(id).name);
+      } else {
+        rounded.emplace_back(id, UniqueName(absl::StrCat(graph_.value(id).name, "_real")));
+        proto.add_output(rounded.back().second);
+      }
+    }
+    OCTET_RETURN_IF_ERROR(SetAttributes(node, &proto));
+    *proto_.add_node() = std::move(proto);
+    for (const auto& [id, real] : rounded) {
+      OCTET_RETURN_IF_ERROR(AddConversion("QuantizeLinear", absl::StrCat(real, "_node"), id, real,
+                                          graph_.value(id).name));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status SetAttributes(const Node& node, NodeProto* proto) {
+    const auto attributes = AttributesForOpset(graph_, node, opset_);
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : attributes) keys.push_back(key);
+    std::sort(keys.begin(), keys.end());
+    for (const std::string& key : keys) {
+      OCTET_RETURN_IF_ERROR(SetAttribute(key, attributes.at(key), proto->add_attribute()));
+    }
+    return absl::OkStatus();
+  }
+
+  void AddModelFields() {
+    auto* main = model_.add_opset_import();
+    main->set_domain("");
+    main->set_version(opset_);
+    std::sort(domains_.begin(), domains_.end());
+    domains_.erase(std::unique(domains_.begin(), domains_.end()), domains_.end());
+    for (const std::string& domain : domains_) {
+      auto* import = model_.add_opset_import();
+      import->set_domain(domain);
+      import->set_version(1);
+    }
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : graph_.metadata) keys.push_back(key);
+    std::sort(keys.begin(), keys.end());
+    for (const std::string& key : keys) {
+      auto* entry = model_.add_metadata_props();
+      entry->set_key(key);
+      entry->set_value(graph_.metadata.at(key));
+    }
+  }
+
+  const Graph& graph_;
+  ModelProto model_;
+  GraphProto& proto_;
+  int64_t opset_ = 0;
+  absl::flat_hash_set<std::string> names_;
+  absl::flat_hash_map<ValueId, ParameterNames> parameters_;
+  std::vector<std::string> domains_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::string> ExportModel(const Graph& graph) {
+  OCTET_RETURN_IF_ERROR(graph.Validate());
+  return Exporter(graph).Run();
+}
+
+}  // namespace octet::onnx_io
