@@ -1,7 +1,8 @@
 // Turns Quantize and Dequantize nodes around operators into quant on values.
 //
-// Four steps, each one walk over the nodes: constants are quantized, equal Quantize nodes merged, reads moved from
-// dequantized values to the quantized ones, writes moved from f32 values to the quantized ones.
+// Four steps, each one walk over the nodes: constants are quantized, equal Quantize nodes merged,
+// reads moved from dequantized values to the quantized ones, writes moved from f32 values to the
+// quantized ones.
 #include <map>
 #include <tuple>
 #include <utility>
@@ -26,14 +27,26 @@ bool SeesStorage(const Node& node) {
   return !node.domain.empty() || ops.contains(node.op);
 }
 
-// From this operand on, the operator wants plain f32 parameters (kernels and rules read their content).
+// From this operand on, the operator wants plain f32 parameters (kernels and rules read their
+// content).
 size_t FirstParameter(const Node& node) {
-  static const auto& first = *new absl::flat_hash_map<absl::string_view, size_t>{
-      {"BatchNormalization", 1}, {"Clip", 1},  {"CumSum", 1}, {"Dropout", 1},
-      {"GroupNormalization", 1}, {"GRU", 1},   {"InstanceNormalization", 1},
-      {"LayerNormalization", 1}, {"LSTM", 1},  {"OneHot", 1}, {"Pad", 2},
-      {"PRelu", 1},              {"Range", 0}, {"Resize", 1}, {"RNN", 1},
-      {"TopK", 1}};
+  static const auto& first =
+      *new absl::flat_hash_map<absl::string_view, size_t>{{"BatchNormalization", 1},
+                                                          {"Clip", 1},
+                                                          {"CumSum", 1},
+                                                          {"Dropout", 1},
+                                                          {"GroupNormalization", 1},
+                                                          {"GRU", 1},
+                                                          {"InstanceNormalization", 1},
+                                                          {"LayerNormalization", 1},
+                                                          {"LSTM", 1},
+                                                          {"OneHot", 1},
+                                                          {"Pad", 2},
+                                                          {"PRelu", 1},
+                                                          {"Range", 0},
+                                                          {"Resize", 1},
+                                                          {"RNN", 1},
+                                                          {"TopK", 1}};
   const auto it = first.find(node.op);
   return it == first.end() ? node.inputs.size() : it->second;
 }
@@ -45,7 +58,8 @@ bool WritesReals(const Node& node) {
   return !SeesStorage(node) && !ops.contains(node.op);
 }
 
-// What activations may store: 8 bits, one scale. Other quantized activations keep their explicit nodes.
+// What activations may store: 8 bits, one scale. Other quantized activations keep their explicit
+// nodes.
 bool IsActivationQuant(const Value& value) {
   return value.quant.has_value() && value.quant->per_tensor() &&
          (value.dtype == DType::kU8 || value.dtype == DType::kS8);
@@ -55,7 +69,8 @@ bool IsBias(const Node& node, size_t operand) {
   return operand == 2 && (node.op == "Conv" || node.op == "ConvTranspose" || node.op == "Gemm");
 }
 
-// What constants may store: weights 4 or 8 bits, biases s32 (the accumulator's type). Others become f32.
+// What constants may store: weights 4 or 8 bits, biases s32 (the accumulator's type). Others become
+// f32.
 bool IsConstantQuant(const Value& value, bool bias) {
   return bias ? value.dtype == DType::kS32 : BitsOf(value.dtype) <= 8;
 }
@@ -139,7 +154,8 @@ class Absorber {
         read = alias_.Resolve(read);
         if (read == kNoValue || static_cast<size_t>(read) >= producers.size()) continue;
         const int producer = producers[static_cast<size_t>(read)];
-        if (producer < 0 || !Is(graph_.nodes[static_cast<size_t>(producer)], "Dequantize")) continue;
+        if (producer < 0 || !Is(graph_.nodes[static_cast<size_t>(producer)], "Dequantize"))
+          continue;
         read = Substitute(node, k, read, graph_.nodes[static_cast<size_t>(producer)].inputs[0]);
       }
       if (!Is(node, "Quantize") || Fixed(node.outputs[0])) continue;
@@ -167,8 +183,7 @@ class Absorber {
   ValueId RealConstant(ValueId xq, ValueId x) {
     const auto known = reals_.find(xq);
     if (known != reals_.end()) return known->second;
-    std::optional<Tensor> reals =
-        DequantizeTensor(*graph_.value(xq).data, *graph_.value(xq).quant);
+    std::optional<Tensor> reals = DequantizeTensor(*graph_.value(xq).data, *graph_.value(xq).quant);
     if (!reals.has_value()) return x;
     if (names_.empty()) {
       for (const Value& value : graph_.values) names_.insert(value.name);

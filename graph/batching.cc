@@ -1,4 +1,5 @@
-// The proof: inference with one symbol for axis 0 of all inputs, and a row rule per node (row_rules.h).
+// The proof: inference with one symbol for axis 0 of all inputs, and a row rule per node
+// (row_rules.h).
 #include "graph/batching.h"
 
 #include <algorithm>
@@ -114,7 +115,8 @@ class Prover {
       if (id == kNoValue) continue;
       Flow own = flow;
       if (own == Flow::kRows) OCTET_RETURN_IF_ERROR(CheckRows(id));
-      // Dimensions of rows are independent but for the first; those of a function of the batch size may not be.
+      // Dimensions of rows are independent but for the first; those of a function of the batch size
+      // may not be.
       if (asks_shape && any_count) inference_.ForgetElements(id);
       if (own == Flow::kCount && FreeOfBatch(id)) own = Flow::kNone;
       if (own == Flow::kNone) inference_.MarkIndependent(id);
@@ -135,8 +137,8 @@ class Prover {
     for (size_t i = 1; i < target->elements.size(); ++i) {
       if (!IsIndependent(target->elements[i])) return false;
     }
-    return fills || (operands[0].flow == Flow::kNone &&
-                     operands[0].broadcasts_along_axis0(shape->size()));
+    return fills ||
+           (operands[0].flow == Flow::kNone && operands[0].broadcasts_along_axis0(shape->size()));
   }
 
   absl::Status CheckRows(ValueId id) {
@@ -182,8 +184,8 @@ class Prover {
     std::vector<int64_t> axes;
     for (size_t i = 1; i < sizes->size(); ++i) axes.push_back(static_cast<int64_t>(i));
     node->attributes["axes"] = std::move(axes);
-    node->inputs[3] = AddIntegers(
-        node->inputs[3], std::vector<int64_t>(sizes->begin() + 1, sizes->end()));
+    node->inputs[3] =
+        AddIntegers(node->inputs[3], std::vector<int64_t>(sizes->begin() + 1, sizes->end()));
   }
 
   ValueId AddIntegers(ValueId like, const std::vector<int64_t>& integers) {
@@ -217,9 +219,9 @@ std::string InputObstacle(const Graph& graph, bool fixed) {
     }
     const int64_t dim = (*value.shape)[0];
     if (fixed ? dim == 1 : dim < 0) continue;
-    return absl::StrCat("axis 0 of input '", value.name, "' is ",
-                        dim < 0 ? "free, that of another input fixed"
-                                : absl::StrCat("fixed at ", dim));
+    return absl::StrCat(
+        "axis 0 of input '", value.name, "' is ",
+        dim < 0 ? "free, that of another input fixed" : absl::StrCat("fixed at ", dim));
   }
   return "";
 }

@@ -1,4 +1,5 @@
-// Which graphs may be batched, which may be freed from a batch fixed at 1, and what stands in the way.
+// Which graphs may be batched, which may be freed from a batch fixed at 1, and what stands in the
+// way.
 #include "graph/batching.h"
 
 #include <gmock/gmock.h>
@@ -58,9 +59,11 @@ TEST(ProveBatchableTest, ResizeToTheSizeOfAnotherInputDimension) {
   GraphBuilder b;
   const ValueId x = b.Input("x", Shape{kU, 3, kU, kU});
   const ValueId shape = b.Add("Shape", {x});
-  const ValueId doubled = b.Add("Mul", {b.Add("Slice", {shape, b.Ints({2}), b.Ints({4})}), b.Ints({2})});
-  const ValueId sizes = b.Add("Concat", {b.Add("Slice", {shape, b.Ints({0}), b.Ints({2})}), doubled},
-                              {{"axis", int64_t{0}}});
+  const ValueId doubled =
+      b.Add("Mul", {b.Add("Slice", {shape, b.Ints({2}), b.Ints({4})}), b.Ints({2})});
+  const ValueId sizes =
+      b.Add("Concat", {b.Add("Slice", {shape, b.Ints({0}), b.Ints({2})}), doubled},
+            {{"axis", int64_t{0}}});
   const BatchProof proof = Prove(&b, b.Add("Resize", {x, kNoValue, kNoValue, sizes}));
   EXPECT_TRUE(proof.batchable) << proof.obstacle;
 }
@@ -93,30 +96,42 @@ TEST(ProveBatchableTest, NamesWhatMixesRows) {
     EXPECT_FALSE(proof.batchable);
     return proof.obstacle;
   };
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Softmax", {x}, {{"axis", int64_t{0}}}); }),
+  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) {
+                return b.Add("Softmax", {x}, {{"axis", int64_t{0}}});
+              }),
               HasSubstr("Softmax #0 -> 'y' works along axis 0"));
   EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Transpose", {x}); }),
               HasSubstr("moves axis 0"));
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("ReduceMean", {x, b.Ints({0, 1})}); }),
-              HasSubstr("works along axis 0"));
+  EXPECT_THAT(
+      obstacle([](GraphBuilder& b, ValueId x) { return b.Add("ReduceMean", {x, b.Ints({0, 1})}); }),
+      HasSubstr("works along axis 0"));
   EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("ReduceMean", {x}); }),
               HasSubstr("reduces all axes"));
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Reshape", {x, b.Ints({-1, 8})}); }),
-              HasSubstr("does not keep the batch on axis 0"));
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Reshape", {x, b.Ints({-1})}); }),
-              HasSubstr("does not keep the batch on axis 0"));
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Slice", {x, b.Ints({0}), b.Ints({1}), b.Ints({0})}); }),
-              HasSubstr("does not keep the batch"));
+  EXPECT_THAT(
+      obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Reshape", {x, b.Ints({-1, 8})}); }),
+      HasSubstr("does not keep the batch on axis 0"));
+  EXPECT_THAT(
+      obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Reshape", {x, b.Ints({-1})}); }),
+      HasSubstr("does not keep the batch on axis 0"));
   EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) {
-                return b.Add("Slice", {x, b.Ints({-1}), b.Ints({INT64_MIN}), b.Ints({0}), b.Ints({-1})});
+                return b.Add("Slice", {x, b.Ints({0}), b.Ints({1}), b.Ints({0})});
               }),
               HasSubstr("does not keep the batch"));
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Concat", {x, x}, {{"axis", int64_t{-2}}}); }),
+  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) {
+                return b.Add("Slice",
+                             {x, b.Ints({-1}), b.Ints({INT64_MIN}), b.Ints({0}), b.Ints({-1})});
+              }),
+              HasSubstr("does not keep the batch"));
+  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) {
+                return b.Add("Concat", {x, x}, {{"axis", int64_t{-2}}});
+              }),
               HasSubstr("works along axis 0"));
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Add", {x, b.Weights({5, 1, 4})}); }),
-              HasSubstr("along another axis"));
-  EXPECT_THAT(obstacle([](GraphBuilder& b, ValueId x) { return b.Add("MatMul", {b.Weights({4, 1}), x}); }),
-              HasSubstr("sums over axis 0"));
+  EXPECT_THAT(
+      obstacle([](GraphBuilder& b, ValueId x) { return b.Add("Add", {x, b.Weights({5, 1, 4})}); }),
+      HasSubstr("along another axis"));
+  EXPECT_THAT(
+      obstacle([](GraphBuilder& b, ValueId x) { return b.Add("MatMul", {b.Weights({4, 1}), x}); }),
+      HasSubstr("sums over axis 0"));
 }
 
 TEST(ProveBatchableTest, NamesOtherObstacles) {
@@ -127,8 +142,9 @@ TEST(ProveBatchableTest, NamesOtherObstacles) {
 
   GraphBuilder counted;
   const ValueId c = counted.Input("x", Shape{kU, 4});
-  const ValueId n = counted.Add("Cast", {counted.Add("Gather", {counted.Add("Shape", {c}), counted.Int(0)})},
-                                {{"to", int64_t{1}}});
+  const ValueId n =
+      counted.Add("Cast", {counted.Add("Gather", {counted.Add("Shape", {c}), counted.Int(0)})},
+                  {{"to", int64_t{1}}});
   const BatchProof divided = Prove(&counted, counted.Add("Div", {c, n}));
   EXPECT_THAT(divided.obstacle, HasSubstr("function of the batch size"));
 
@@ -166,8 +182,10 @@ TEST(ProveBatchableTest, RefusesDimensionsComputedFromTheBatchSize) {
   GraphBuilder d;
   const ValueId z = d.Input("x", Shape{kU, 9});
   const ValueId n = d.Add("Slice", {d.Add("Shape", {z}), d.Ints({0}), d.Ints({1})});
-  const ValueId filled = d.Add("ConstantOfShape", {d.Add("Mul", {n, n})}, {{"value", Tensor::FromS64({1}, {1})}});
-  const BatchProof hidden = Prove(&d, d.Add("Slice", {z, d.Ints({0}), d.Add("Shape", {filled}), d.Ints({1})}));
+  const ValueId filled =
+      d.Add("ConstantOfShape", {d.Add("Mul", {n, n})}, {{"value", Tensor::FromS64({1}, {1})}});
+  const BatchProof hidden =
+      Prove(&d, d.Add("Slice", {z, d.Ints({0}), d.Add("Shape", {filled}), d.Ints({1})}));
   EXPECT_FALSE(hidden.batchable);
 }
 
@@ -175,7 +193,8 @@ TEST(FreeBatchTest, ClassifierOfTheOldKind) {
   // mnist-12: a Reshape to [1, 256], a product with reshaped constant weights, a bias [1, 10].
   GraphBuilder b;
   const ValueId x = b.Input("x", Shape{1, 1, 28, 28});
-  ValueId y = b.Add("Conv", {x, b.Weights({16, 1, 5, 5})}, {{"auto_pad", std::string("SAME_UPPER")}});
+  ValueId y =
+      b.Add("Conv", {x, b.Weights({16, 1, 5, 5})}, {{"auto_pad", std::string("SAME_UPPER")}});
   y = b.Add("Relu", {b.Add("Add", {y, b.Weights({16, 1, 1})})});
   y = b.Add("MaxPool", {y}, {{"kernel_shape", Ints{7, 7}}, {"strides", Ints{7, 7}}});
   const ValueId target = b.Ints({1, 256});
@@ -195,7 +214,8 @@ TEST(FreeBatchTest, DetectorWithSharedTargetsAndConcat) {
   GraphBuilder b;
   const ValueId x = b.Input("x", Shape{1, 8, 4, 6});
   const ValueId target = b.Ints({1, -1, 2});
-  const ValueId left = b.Add("Reshape", {b.Add("Transpose", {x}, {{"perm", Ints{0, 2, 3, 1}}}), target});
+  const ValueId left =
+      b.Add("Reshape", {b.Add("Transpose", {x}, {{"perm", Ints{0, 2, 3, 1}}}), target});
   const ValueId right = b.Add("Reshape", {x, target});
   const ValueId joined = b.Add("Concat", {left, right}, {{"axis", int64_t{1}}});
   const ValueId anchors = b.Weights({1, 192, 2});

@@ -53,8 +53,8 @@ struct Range {
 
 Range RangeOf(DType dtype) {
   const int bits = BitsOf(dtype);
-  const bool is_signed = dtype == DType::kS4 || dtype == DType::kS8 || dtype == DType::kS16 ||
-                         dtype == DType::kS32;
+  const bool is_signed =
+      dtype == DType::kS4 || dtype == DType::kS8 || dtype == DType::kS16 || dtype == DType::kS32;
   if (is_signed) return {-(int64_t{1} << (bits - 1)), (int64_t{1} << (bits - 1)) - 1};
   return {0, (int64_t{1} << bits) - 1};
 }
@@ -69,10 +69,11 @@ Tensor Store(DType dtype, const Shape& shape, const std::vector<int64_t>& values
       continue;
     }
     const size_t width = static_cast<size_t>(bits / 8);
-    for (size_t b = 0; b < width; ++b) bytes[i * width + b] = static_cast<uint8_t>(value >> (8 * b));
+    for (size_t b = 0; b < width; ++b)
+      bytes[i * width + b] = static_cast<uint8_t>(value >> (8 * b));
   }
-  const Tensor raw = Tensor::FromValues<uint8_t>(
-      DType::kU8, Shape{static_cast<int64_t>(bytes.size())}, bytes);
+  const Tensor raw =
+      Tensor::FromValues<uint8_t>(DType::kU8, Shape{static_cast<int64_t>(bytes.size())}, bytes);
   return Tensor(dtype, shape, raw.data(), std::make_shared<Tensor>(raw));
 }
 

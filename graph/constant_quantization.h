@@ -1,6 +1,7 @@
 // Constants between their real and their stored form; internal to graph/.
 //
-//   stored = saturate(round_half_even(real / scale) + zero_point)        real = (stored - zero_point) * scale
+//   stored = saturate(round_half_even(real / scale) + zero_point)        real = (stored -
+//   zero_point) * scale
 //
 // Source: ONNX QuantizeLinear-21, DequantizeLinear-21.
 #ifndef OCTET_GRAPH_CONSTANT_QUANTIZATION_H_

@@ -19,8 +19,9 @@ const T* FindAttribute(const Node& node, absl::string_view key) {
   return it == node.attributes.end() ? nullptr : std::get_if<T>(&it->second);
 }
 
-// Calls `fn` with the name of every value that the subgraphs of `node` capture from outside: values of a subgraph that
-// are neither its inputs, nor constants, nor produced in it. Captures of nested subgraphs count too.
+// Calls `fn` with the name of every value that the subgraphs of `node` capture from outside: values
+// of a subgraph that are neither its inputs, nor constants, nor produced in it. Captures of nested
+// subgraphs count too.
 void ForEachCapture(const Node& node, const std::function<void(const std::string&)>& fn) {
   for (const auto& [key, attribute] : node.attributes) {
     const auto* sub = std::get_if<std::shared_ptr<const Graph>>(&attribute);
@@ -104,8 +105,8 @@ absl::Status CheckQuant(const Value& value) {
   }
   const int64_t channels = shape[static_cast<size_t>(quant.axis)];
   if (channels != kUnknownDim && channels != static_cast<int64_t>(quant.scale.size())) {
-    return absl::InvalidArgumentError(absl::StrCat(who, " has ", quant.scale.size(), " scales for ",
-                                                   channels, " channels"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(who, " has ", quant.scale.size(), " scales for ", channels, " channels"));
   }
   return absl::OkStatus();
 }
@@ -273,7 +274,8 @@ absl::Status Graph::Validate() const {
   std::vector<bool> ready(values.size());
   for (size_t i = 0; i < values.size(); ++i) ready[i] = values[i].is_constant();
   for (ValueId id : inputs) {
-    if (!in_range(id)) return absl::InvalidArgumentError(absl::StrCat("input id ", id, " out of range"));
+    if (!in_range(id))
+      return absl::InvalidArgumentError(absl::StrCat("input id ", id, " out of range"));
     if (ready[static_cast<size_t>(id)]) {
       return absl::InvalidArgumentError(
           absl::StrCat("input '", value(id).name, "' is repeated or a constant"));

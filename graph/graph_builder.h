@@ -34,7 +34,8 @@ class GraphBuilder {
     return graph.AddConstant(Fresh(), Tensor::FromF32(shape, values));
   }
 
-  // Adds a node with one output and returns it; attributes by reference for the caller to fill: see `last`.
+  // Adds a node with one output and returns it; attributes by reference for the caller to fill: see
+  // `last`.
   ValueId Add(std::string op, std::vector<ValueId> inputs,
               absl::flat_hash_map<std::string, Attribute> attributes = {}) {
     return AddMany(std::move(op), std::move(inputs), 1, std::move(attributes))[0];

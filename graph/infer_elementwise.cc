@@ -110,15 +110,13 @@ absl::StatusOr<Results> Cast(const RuleArgs& args) {
   const int64_t to = args.node.GetInt("to", 0);
   const DType dtype = DTypeOfOnnxCode(to);
   if (dtype == DType::kInvalid) {
-    return absl::UnimplementedError(absl::StrCat("attribute 'to' names the type ", to,
-                                                 ", which is not supported"));
+    return absl::UnimplementedError(
+        absl::StrCat("attribute 'to' names the type ", to, ", which is not supported"));
   }
   return One(dtype, args.shape(0));
 }
 
-absl::StatusOr<Results> CastLike(const RuleArgs& args) {
-  return One(args.dtype(1), args.shape(0));
-}
+absl::StatusOr<Results> CastLike(const RuleArgs& args) { return One(args.dtype(1), args.shape(0)); }
 
 absl::StatusOr<Results> Real(const RuleArgs& args) { return One(DType::kF32, args.shape(0)); }
 

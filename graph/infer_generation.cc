@@ -59,8 +59,8 @@ absl::StatusOr<Results> Range(const RuleArgs& args) {
     if (partial->elements.size() != 1) return Invalid("operand ", i, " is not a scalar");
     parts[i] = partial->elements[0];
   }
-  OCTET_ASSIGN_OR_RETURN(
-      int64_t length, RangeLength(parts[0], parts[1], parts[2], IsFloat(args.dtype(0))));
+  OCTET_ASSIGN_OR_RETURN(int64_t length,
+                         RangeLength(parts[0], parts[1], parts[2], IsFloat(args.dtype(0))));
   const bool counts_a_dimension = parts[0].known && parts[0].integer == 0 && !parts[1].known &&
                                   parts[2].known && parts[2].integer == 1;
   if (counts_a_dimension) length = parts[1].dim;

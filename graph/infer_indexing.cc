@@ -34,8 +34,7 @@ absl::StatusOr<Results> GatherElements(const RuleArgs& args) {
     if (data.size() != args.shape(1)->size()) {
       return Invalid("indices of shape ", Str(*args.shape(1)), ", expected rank ", data.size());
     }
-    OCTET_RETURN_IF_ERROR(
-        NormalizeAxis(args.node.GetInt("axis", 0), data.size()).status());
+    OCTET_RETURN_IF_ERROR(NormalizeAxis(args.node.GetInt("axis", 0), data.size()).status());
   }
   return One(args.dtype(0), args.shape(1));
 }
@@ -105,10 +104,10 @@ absl::StatusOr<Results> NonZero(const RuleArgs& args) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"Gather", Gather, 2, 2},         {"GatherElements", GatherElements, 2, 2},
-    {"GatherND", GatherNd, 2, 2},     {"NonZero", NonZero, 1, 1},
-    {"OneHot", OneHot, 3, 3},         {"ScatterElements", Scatter, 3, 3},
-    {"ScatterND", Scatter, 3, 3},     {"TopK", TopK, 2, 2},
+    {"Gather", Gather, 2, 2},     {"GatherElements", GatherElements, 2, 2},
+    {"GatherND", GatherNd, 2, 2}, {"NonZero", NonZero, 1, 1},
+    {"OneHot", OneHot, 3, 3},     {"ScatterElements", Scatter, 3, 3},
+    {"ScatterND", Scatter, 3, 3}, {"TopK", TopK, 2, 2},
 };
 
 }  // namespace

@@ -36,9 +36,9 @@ absl::StatusOr<Results> Concat(const RuleArgs& args) {
         if ((*out)[d] > kMaxDim) return Invalid("joined size along axis ", axis, " is above 2^40");
         continue;
       }
-      OCTET_ASSIGN_OR_RETURN((*out)[d],
-                             MergeDims((*out)[d], part[d],
-                                       absl::StrCat("dimension ", d, " of operand ", i, " ", Str(part))));
+      OCTET_ASSIGN_OR_RETURN(
+          (*out)[d], MergeDims((*out)[d], part[d],
+                               absl::StrCat("dimension ", d, " of operand ", i, " ", Str(part))));
     }
   }
   if (out.has_value() && !all_known) (*out)[axis] = kUnknownDim;
@@ -119,7 +119,8 @@ absl::StatusOr<int64_t> SliceDim(int64_t dim, const Element& start, const Elemen
                                  const Element& step) {
   if (!step.known) return kUnknownDim;
   if (step.integer == 0) return Invalid("step 0");
-  constexpr int64_t kToTheEnd = std::numeric_limits<int32_t>::max();  // exporters write "to the end" so
+  constexpr int64_t kToTheEnd =
+      std::numeric_limits<int32_t>::max();  // exporters write "to the end" so
   if (start.known && start.integer == 0 && step.integer == 1) {
     if (end.known && end.integer >= kToTheEnd) return dim;
     if (!end.known && !Known(dim) && dim != kUnknownDim && end.dim == dim) return dim;

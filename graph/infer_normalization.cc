@@ -41,7 +41,8 @@ absl::StatusOr<Results> GroupNormalization(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(CheckPerChannel(args, 1, 2));
   const int64_t groups = args.node.GetInt("num_groups", 0);
   if (groups < 1) return Invalid("attribute 'num_groups' is ", groups, ", expected at least 1");
-  if (args.shape(0).has_value() && Known((*args.shape(0))[1]) && (*args.shape(0))[1] % groups != 0) {
+  if (args.shape(0).has_value() && Known((*args.shape(0))[1]) &&
+      (*args.shape(0))[1] % groups != 0) {
     return Invalid((*args.shape(0))[1], " channels do not divide into ", groups, " groups");
   }
   return One(args.dtype(0), args.shape(0));

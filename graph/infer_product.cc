@@ -44,8 +44,8 @@ absl::StatusOr<Results> MatMul(const RuleArgs& args) {
   if (b_vector) b.push_back(1);
   const int64_t k = a.back(), bk = b[b.size() - 2];
   if (Known(k) && Known(bk) && k != bk) {
-    return Invalid("product of ", Str(*args.shape(0)), " x ", Str(*args.shape(1)),
-                   ": inner sizes ", k, " and ", bk, " differ");
+    return Invalid("product of ", Str(*args.shape(0)), " x ", Str(*args.shape(1)), ": inner sizes ",
+                   k, " and ", bk, " differ");
   }
   OCTET_ASSIGN_OR_RETURN(Shape out, Broadcast(absl::MakeConstSpan(a).first(a.size() - 2),
                                               absl::MakeConstSpan(b).first(b.size() - 2)));
@@ -54,7 +54,8 @@ absl::StatusOr<Results> MatMul(const RuleArgs& args) {
   return One(args.dtype(0), std::move(out));
 }
 
-// X [time, batch, input] (batch first with layout 1) -> Y [time, directions, batch, hidden], Y_h and Y_c.
+// X [time, batch, input] (batch first with layout 1) -> Y [time, directions, batch, hidden], Y_h
+// and Y_c.
 absl::StatusOr<Results> Recurrent(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(RequireFloat(args, 0));
   OCTET_RETURN_IF_ERROR(SameType(args, 0, 1));
@@ -76,20 +77,22 @@ absl::StatusOr<Results> Recurrent(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(MergeDims(directions, w[0], "directions of the weights").status());
   OCTET_RETURN_IF_ERROR(MergeDims(x[2], w[2], "input size of the weights").status());
   if (Known(hidden)) {
-    OCTET_RETURN_IF_ERROR(MergeDims(gates * hidden, w[1], "gates x hidden of the weights").status());
+    OCTET_RETURN_IF_ERROR(
+        MergeDims(gates * hidden, w[1], "gates x hidden of the weights").status());
   }
   const int64_t time = batch_first ? x[1] : x[0], batch = batch_first ? x[0] : x[1];
-  const Shape y = batch_first ? Shape{batch, time, directions, hidden}
-                              : Shape{time, directions, batch, hidden};
-  const Shape last = batch_first ? Shape{batch, directions, hidden} : Shape{directions, batch, hidden};
+  const Shape y =
+      batch_first ? Shape{batch, time, directions, hidden} : Shape{time, directions, batch, hidden};
+  const Shape last =
+      batch_first ? Shape{batch, directions, hidden} : Shape{directions, batch, hidden};
   Results out = {{args.dtype(0), y}, {args.dtype(0), last}};
   if (args.node.op == "LSTM") out.push_back({args.dtype(0), last});
   return out;
 }
 
 constexpr RuleEntry kRules[] = {
-    {"GRU", Recurrent, 3, 6},  {"Gemm", Gemm, 2, 3},     {"LSTM", Recurrent, 3, 8},
-    {"MatMul", MatMul, 2, 2},  {"RNN", Recurrent, 3, 6},
+    {"GRU", Recurrent, 3, 6}, {"Gemm", Gemm, 2, 3},     {"LSTM", Recurrent, 3, 8},
+    {"MatMul", MatMul, 2, 2}, {"RNN", Recurrent, 3, 6},
 };
 
 }  // namespace

@@ -48,12 +48,18 @@ absl::StatusOr<Results> Arg(const RuleArgs& args) {
 absl::StatusOr<Results> CumSum(const RuleArgs& args) { return One(args.dtype(0), args.shape(0)); }
 
 constexpr RuleEntry kRules[] = {
-    {"ArgMax", Arg, 1, 1},         {"ArgMin", Arg, 1, 1},
-    {"CumSum", CumSum, 2, 2},      {"ReduceL1", Reduce, 1, 2},
-    {"ReduceL2", Reduce, 1, 2},    {"ReduceLogSum", Reduce, 1, 2},
-    {"ReduceLogSumExp", Reduce, 1, 2}, {"ReduceMax", Reduce, 1, 2},
-    {"ReduceMean", Reduce, 1, 2},  {"ReduceMin", Reduce, 1, 2},
-    {"ReduceProd", Reduce, 1, 2},  {"ReduceSum", Reduce, 1, 2},
+    {"ArgMax", Arg, 1, 1},
+    {"ArgMin", Arg, 1, 1},
+    {"CumSum", CumSum, 2, 2},
+    {"ReduceL1", Reduce, 1, 2},
+    {"ReduceL2", Reduce, 1, 2},
+    {"ReduceLogSum", Reduce, 1, 2},
+    {"ReduceLogSumExp", Reduce, 1, 2},
+    {"ReduceMax", Reduce, 1, 2},
+    {"ReduceMean", Reduce, 1, 2},
+    {"ReduceMin", Reduce, 1, 2},
+    {"ReduceProd", Reduce, 1, 2},
+    {"ReduceSum", Reduce, 1, 2},
     {"ReduceSumSquare", Reduce, 1, 2},
 };
 

@@ -38,8 +38,8 @@ void Cancel(Product* a, Product* b) {
   });
 }
 
-// Decides the one dimension of `out` that is open (`open`: -1 of the target, or unknown) so that counts agree.
-// `implied`: the target says -1, so that a contradiction is an error of the file.
+// Decides the one dimension of `out` that is open (`open`: -1 of the target, or unknown) so that
+// counts agree. `implied`: the target says -1, so that a contradiction is an error of the file.
 absl::Status DecideOpen(const Shape& in, bool implied, size_t open, Shape* out) {
   Product from, to;
   for (int64_t dim : in) OCTET_RETURN_IF_ERROR(from.Multiply(dim));

@@ -2,7 +2,8 @@
 //
 //   out = floor(in * scale)                                   (scales)
 //   out = sizes                                               (sizes, policy stretch)
-//   out = floor(in * s + 1/2), s = min or max(sizes / in)     (sizes, policy not_larger or not_smaller)
+//   out = floor(in * s + 1/2), s = min or max(sizes / in)     (sizes, policy not_larger or
+//   not_smaller)
 //
 // Source: ONNX Resize-19.
 #include <algorithm>

@@ -153,8 +153,8 @@ absl::Status SameType(const RuleArgs& args, size_t i, size_t j) {
   const DType a = args.dtype(i);
   const DType b = args.dtype(j);
   if (a == b || a == DType::kInvalid || b == DType::kInvalid) return absl::OkStatus();
-  return Invalid("operand ", j, " has type ", NameOf(b), ", expected ", NameOf(a),
-                 " as operand ", i);
+  return Invalid("operand ", j, " has type ", NameOf(b), ", expected ", NameOf(a), " as operand ",
+                 i);
 }
 
 absl::Status RequireFloat(const RuleArgs& args, size_t i) {

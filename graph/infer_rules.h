@@ -1,9 +1,10 @@
 // What shape rules are written with; internal to graph/.
 //
-// Inside inference an unknown dimension is any negative number: kUnknownDim when nothing is known of it, another one
-// (a symbol, <= kFirstSymbol) when it equals every other dimension that carries the same number. Rules copy dimensions
-// around and so keep symbols without knowing of them. Known dimensions are at most kMaxDim, so sums of a few of them
-// and of checked attributes cannot overflow; products go through CheckedMul.
+// Inside inference an unknown dimension is any negative number: kUnknownDim when nothing is known
+// of it, another one (a symbol, <= kFirstSymbol) when it equals every other dimension that carries
+// the same number. Rules copy dimensions around and so keep symbols without knowing of them. Known
+// dimensions are at most kMaxDim, so sums of a few of them and of checked attributes cannot
+// overflow; products go through CheckedMul.
 #ifndef OCTET_GRAPH_INFER_RULES_H_
 #define OCTET_GRAPH_INFER_RULES_H_
 
@@ -31,7 +32,8 @@ inline bool Known(int64_t dim) { return dim >= 0; }
 
 // One element of a small tensor: known, or equal to a dimension with that symbol, or neither.
 struct Element {
-  // An unknown number of which it is known that it does not come from the batch size (batching.cc marks so).
+  // An unknown number of which it is known that it does not come from the batch size (batching.cc
+  // marks so).
   static constexpr int64_t kIndependent = std::numeric_limits<int64_t>::min();
 
   bool known = false;
@@ -40,9 +42,7 @@ struct Element {
   int64_t dim = kUnknownDim;  // when not known: a symbol, kUnknownDim or kIndependent
 
   static Element Integer(int64_t value) { return {true, value, static_cast<double>(value), 0}; }
-  static Element OfDim(int64_t dim) {
-    return dim >= 0 ? Integer(dim) : Element{false, 0, 0, dim};
-  }
+  static Element OfDim(int64_t dim) { return dim >= 0 ? Integer(dim) : Element{false, 0, 0, dim}; }
 };
 
 struct PartialElements {
@@ -57,8 +57,8 @@ std::optional<PartialElements> PartialOf(const Tensor& tensor);
 
 using Results = std::vector<ResultInfo>;
 
-// The elements of `node`'s outputs where its operands are known well enough (partial_elements.cc); `results` are what
-// its rule returned. Shorter than `results` when nothing is known of the rest.
+// The elements of `node`'s outputs where its operands are known well enough (partial_elements.cc);
+// `results` are what its rule returned. Shorter than `results` when nothing is known of the rest.
 std::vector<std::optional<PartialElements>> FollowElements(const Node& node,
                                                            absl::Span<const OperandInfo> operands,
                                                            const Results& results);
@@ -72,8 +72,9 @@ struct RuleArgs {
   DType dtype(size_t i) const { return has(i) ? in[i].dtype : DType::kInvalid; }
   const std::optional<Shape>& shape(size_t i) const;
 
-  // Elements of integer operand i (never kIndependent): nullopt when neither they nor their number is known.
-  // Errors: kInvalidArgument when the operand is not of an integer type or has rank above 1.
+  // Elements of integer operand i (never kIndependent): nullopt when neither they nor their number
+  // is known. Errors: kInvalidArgument when the operand is not of an integer type or has rank
+  // above 1.
   absl::StatusOr<std::optional<std::vector<Element>>> Integers(size_t i,
                                                                absl::string_view what) const;
   // The same when every element is known, else nullopt.

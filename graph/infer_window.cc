@@ -66,9 +66,10 @@ absl::StatusOr<Window> ReadWindow(const Node& node, std::vector<int64_t> kernel)
 
 absl::StatusOr<int64_t> WindowOutput(const Window& window, size_t i, int64_t in, bool ceil_mode) {
   if (!Known(in)) {  // a window that keeps the size keeps what is known of it
-    const bool keeps = window.strides[i] == 1 &&
-                       (window.same() || (Known(window.kernel[i]) &&
-                                          window.pads_begin[i] + window.pads_end[i] + 1 == window.span(i)));
+    const bool keeps =
+        window.strides[i] == 1 &&
+        (window.same() || (Known(window.kernel[i]) &&
+                           window.pads_begin[i] + window.pads_end[i] + 1 == window.span(i)));
     return keeps ? in : kUnknownDim;
   }
   const int64_t stride = window.strides[i];
@@ -92,8 +93,8 @@ absl::Status CheckInput(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(RequireFloat(args, 0));
   const Shape& x = *args.shape(0);
   if (x.size() > kMaxWindowRank) {
-    return absl::UnimplementedError(absl::StrCat("input of shape ", Str(x),
-                                                 ": more than 3 spatial dimensions"));
+    return absl::UnimplementedError(
+        absl::StrCat("input of shape ", Str(x), ": more than 3 spatial dimensions"));
   }
   return RequireRank(x, kMinRank, kMaxWindowRank);
 }
@@ -178,8 +179,7 @@ absl::StatusOr<int64_t> TransposedOutput(const Window& window, size_t i, int64_t
   if (!Known(in) || !Known(window.kernel[i])) return kUnknownDim;
   if (in == 0) return Invalid("spatial dimension ", i, " of the input is empty");
   if (window.same()) return CheckedMul(in, window.strides[i], "output size");
-  OCTET_ASSIGN_OR_RETURN(const int64_t steps,
-                         CheckedMul(in - 1, window.strides[i], "output size"));
+  OCTET_ASSIGN_OR_RETURN(const int64_t steps, CheckedMul(in - 1, window.strides[i], "output size"));
   const int64_t out =
       steps + output_padding + window.span(i) - window.pads_begin[i] - window.pads_end[i];
   if (out <= 0) {
@@ -272,9 +272,12 @@ absl::StatusOr<Results> GlobalPool(const RuleArgs& args) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"AveragePool", Pool, 1, 1},       {"Conv", Conv, 2, 3},
-    {"ConvTranspose", ConvTranspose, 2, 3}, {"GlobalAveragePool", GlobalPool, 1, 1},
-    {"GlobalMaxPool", GlobalPool, 1, 1},    {"MaxPool", Pool, 1, 1},
+    {"AveragePool", Pool, 1, 1},
+    {"Conv", Conv, 2, 3},
+    {"ConvTranspose", ConvTranspose, 2, 3},
+    {"GlobalAveragePool", GlobalPool, 1, 1},
+    {"GlobalMaxPool", GlobalPool, 1, 1},
+    {"MaxPool", Pool, 1, 1},
 };
 
 }  // namespace

@@ -11,8 +11,9 @@
 
 namespace octet::graph {
 
-// Dimensions that carry one symbol are equal at run time. Call Start, then Step for each node in order.
-// Thread-compatible; `graph` must outlive it and not lose values meanwhile (new ones may be added).
+// Dimensions that carry one symbol are equal at run time. Call Start, then Step for each node in
+// order. Thread-compatible; `graph` must outlive it and not lose values meanwhile (new ones may be
+// added).
 class Inference {
  public:
   // kBatch: axis 0 of all inputs is one dimension, with the symbol kBatchSymbol.
@@ -23,7 +24,8 @@ class Inference {
 
   absl::Status Start(InputAxis0 axis0);
 
-  // Infers the outputs of graph->nodes[index]; errors name the node. Sets dtypes of its outputs in the graph at once.
+  // Infers the outputs of graph->nodes[index]; errors name the node. Sets dtypes of its outputs in
+  // the graph at once.
   absl::Status Step(size_t index);
 
   // Writes all shapes into the graph, symbols as kUnknownDim.

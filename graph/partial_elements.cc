@@ -1,4 +1,5 @@
-// Follows small tensors of shape arithmetic element by element, each known, a dimension's symbol, or unknown.
+// Follows small tensors of shape arithmetic element by element, each known, a dimension's symbol,
+// or unknown.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -15,8 +16,8 @@ struct FollowArgs {
   const Node& node;
   absl::Span<const OperandInfo> info;
   const Operands& in;
-  DType dtype;   // of the result
-  Shape shape;   // of the result; concrete and small
+  DType dtype;  // of the result
+  Shape shape;  // of the result; concrete and small
 
   bool all(size_t count) const {
     for (size_t i = 0; i < count; ++i) {
@@ -32,8 +33,8 @@ bool Fits(int64_t value, DType dtype) {
   if (dtype == DType::kS64 || dtype == DType::kU64 || IsFloat(dtype)) return true;
   if (dtype == DType::kBool) return value == 0 || value == 1;
   const int bits = BitsOf(dtype);
-  const bool is_signed = dtype == DType::kS32 || dtype == DType::kS16 || dtype == DType::kS8 ||
-                         dtype == DType::kS4;
+  const bool is_signed =
+      dtype == DType::kS32 || dtype == DType::kS16 || dtype == DType::kS8 || dtype == DType::kS4;
   const int64_t span = int64_t{1} << (is_signed ? bits - 1 : bits);
   return value < span && value >= (is_signed ? -span : 0);
 }
@@ -159,9 +160,9 @@ std::optional<std::vector<Element>> FollowGather(const FollowArgs& args) {
       const int64_t at = index.integer < 0 ? index.integer + size : index.integer;
       const bool inside = index.known && at >= 0 && at < size;
       for (int64_t k = 0; k < inner; ++k) {
-        out.push_back(
-            inside ? args.in[0]->elements[static_cast<size_t>((o * size + at) * inner + k)]
-                   : Element());
+        out.push_back(inside
+                          ? args.in[0]->elements[static_cast<size_t>((o * size + at) * inner + k)]
+                          : Element());
       }
     }
   }
@@ -196,7 +197,8 @@ std::optional<std::vector<Element>> FollowTranspose(const FollowArgs& args) {
   const Shape source = StridesOf(args.in[0]->shape);
   Shape strides;
   for (int64_t axis : perm) {
-    strides.push_back(source[static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(rank) : axis)]);
+    strides.push_back(
+        source[static_cast<size_t>(axis < 0 ? axis + static_cast<int64_t>(rank) : axis)]);
   }
   return Strided(*args.in[0], args.shape, strides, 0);
 }
@@ -204,14 +206,16 @@ std::optional<std::vector<Element>> FollowTranspose(const FollowArgs& args) {
 std::optional<std::vector<Element>> FollowSlice(const FollowArgs& args) {
   if (!args.all(2)) return std::nullopt;
   for (size_t i : {size_t{3}, size_t{4}}) {
-    if (i < args.info.size() && args.info[i].present && !args.in[i].has_value()) return std::nullopt;
+    if (i < args.info.size() && args.info[i].present && !args.in[i].has_value())
+      return std::nullopt;
   }
   const PartialElements& x = *args.in[0];
   Shape strides = StridesOf(x.shape);
   int64_t offset = 0;
   for (size_t i = 0; i < args.in[1]->elements.size(); ++i) {
     const auto element = [&](size_t operand, int64_t absent) {
-      if (operand >= args.in.size() || !args.in[operand].has_value()) return Element::Integer(absent);
+      if (operand >= args.in.size() || !args.in[operand].has_value())
+        return Element::Integer(absent);
       return i < args.in[operand]->elements.size() ? args.in[operand]->elements[i] : Element();
     };
     const Element start = element(1, 0), axis = element(3, static_cast<int64_t>(i)),
@@ -344,7 +348,8 @@ bool IsSymbol(const Element& x) {
   return !x.known && x.dim != kUnknownDim && x.dim != Element::kIndependent;
 }
 
-// What can be said when a dimension's symbol meets a known number: neutral elements, and that it is not negative.
+// What can be said when a dimension's symbol meets a known number: neutral elements, and that it is
+// not negative.
 Element SymbolElement(absl::string_view op, const Element& a, const Element& b) {
   const auto is = [](const Element& x, int64_t value) {
     return x.known && x.integer == value && x.real == static_cast<double>(value);
@@ -400,25 +405,44 @@ std::optional<std::vector<Element>> FollowWhere(const FollowArgs& args) {
 
 const absl::flat_hash_map<absl::string_view, Follow>& Table() {
   static const auto& table = *new absl::flat_hash_map<absl::string_view, Follow>{
-      {"Shape", FollowShape},         {"Size", FollowSize},
-      {"Identity", FollowSame},       {"Reshape", FollowSame},
-      {"Squeeze", FollowSame},        {"Unsqueeze", FollowSame},
-      {"Flatten", FollowSame},        {"Cast", FollowCast},
-      {"Concat", FollowConcat},       {"Gather", FollowGather},
-      {"Transpose", FollowTranspose}, {"Slice", FollowSlice},
-      {"Expand", FollowExpand},       {"ConstantOfShape", FollowConstantOfShape},
-      {"Range", FollowRange},         {"ReduceProd", FollowReduceProd},
-      {"Neg", FollowUnary},           {"Abs", FollowUnary},
-      {"Floor", FollowUnary},         {"Ceil", FollowUnary},
-      {"Round", FollowUnary},         {"Sqrt", FollowUnary},
-      {"Not", FollowUnary},           {"Add", FollowBinary},
-      {"Sub", FollowBinary},          {"Mul", FollowBinary},
-      {"Div", FollowBinary},          {"Mod", FollowBinary},
-      {"Max", FollowBinary},          {"Min", FollowBinary},
-      {"Equal", FollowBinary},        {"Less", FollowBinary},
-      {"LessOrEqual", FollowBinary},  {"Greater", FollowBinary},
-      {"GreaterOrEqual", FollowBinary}, {"And", FollowBinary},
-      {"Or", FollowBinary},           {"Where", FollowWhere},
+      {"Shape", FollowShape},
+      {"Size", FollowSize},
+      {"Identity", FollowSame},
+      {"Reshape", FollowSame},
+      {"Squeeze", FollowSame},
+      {"Unsqueeze", FollowSame},
+      {"Flatten", FollowSame},
+      {"Cast", FollowCast},
+      {"Concat", FollowConcat},
+      {"Gather", FollowGather},
+      {"Transpose", FollowTranspose},
+      {"Slice", FollowSlice},
+      {"Expand", FollowExpand},
+      {"ConstantOfShape", FollowConstantOfShape},
+      {"Range", FollowRange},
+      {"ReduceProd", FollowReduceProd},
+      {"Neg", FollowUnary},
+      {"Abs", FollowUnary},
+      {"Floor", FollowUnary},
+      {"Ceil", FollowUnary},
+      {"Round", FollowUnary},
+      {"Sqrt", FollowUnary},
+      {"Not", FollowUnary},
+      {"Add", FollowBinary},
+      {"Sub", FollowBinary},
+      {"Mul", FollowBinary},
+      {"Div", FollowBinary},
+      {"Mod", FollowBinary},
+      {"Max", FollowBinary},
+      {"Min", FollowBinary},
+      {"Equal", FollowBinary},
+      {"Less", FollowBinary},
+      {"LessOrEqual", FollowBinary},
+      {"Greater", FollowBinary},
+      {"GreaterOrEqual", FollowBinary},
+      {"And", FollowBinary},
+      {"Or", FollowBinary},
+      {"Where", FollowWhere},
   };
   return table;
 }
@@ -441,7 +465,8 @@ std::vector<std::optional<PartialElements>> FollowSplit(const Node& node, const 
   for (size_t i = 0; i < results.size() && Small(results[i]); ++i) {
     const Shape& shape = *results[i].shape;
     const int64_t stride = strides[static_cast<size_t>(*axis)];
-    out[i] = PartialElements{results[i].dtype, shape, Strided(*in[0], shape, strides, begin * stride)};
+    out[i] =
+        PartialElements{results[i].dtype, shape, Strided(*in[0], shape, strides, begin * stride)};
     begin += shape[static_cast<size_t>(*axis)];
   }
   return out;
@@ -468,13 +493,11 @@ std::vector<std::optional<PartialElements>> FollowElements(const Node& node,
   if (node.op == "Split") return FollowSplit(node, in, results);
   const FollowArgs args{node, operands, in, results[0].dtype, *results[0].shape};
   std::optional<std::vector<Element>> elements = it->second(args);
-  if (!elements.has_value() ||
-      static_cast<int64_t>(elements->size()) != NumElements(args.shape)) {
+  if (!elements.has_value() || static_cast<int64_t>(elements->size()) != NumElements(args.shape)) {
     return {};
   }
-  const bool any = std::any_of(elements->begin(), elements->end(), [](const Element& e) {
-    return e.known || e.dim != kUnknownDim;
-  });
+  const bool any = std::any_of(elements->begin(), elements->end(),
+                               [](const Element& e) { return e.known || e.dim != kUnknownDim; });
   if (!any && !elements->empty()) return {};
   return {PartialElements{args.dtype, args.shape, std::move(*elements)}};
 }

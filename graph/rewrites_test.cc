@@ -35,18 +35,17 @@ const Node& Find(const Graph& graph, const char* op) {
 
 ValueId S8Constant(GraphBuilder* b, Shape shape, QuantParams quant) {
   const std::vector<int8_t> values(static_cast<size_t>(NumElements(shape)), int8_t{2});
-  const ValueId id = b->graph.AddConstant(
-      "w" + std::to_string(b->graph.values.size()),
-      Tensor::FromValues<int8_t>(DType::kS8, std::move(shape), values));
+  const ValueId id =
+      b->graph.AddConstant("w" + std::to_string(b->graph.values.size()),
+                           Tensor::FromValues<int8_t>(DType::kS8, std::move(shape), values));
   b->graph.value(id).quant = std::move(quant);
   return id;
 }
 
 ValueId S32Constant(GraphBuilder* b, std::vector<int32_t> values, QuantParams quant) {
   const Shape shape = {static_cast<int64_t>(values.size())};
-  const ValueId id = b->graph.AddConstant(
-      "bias" + std::to_string(b->graph.values.size()),
-      Tensor::FromValues<int32_t>(DType::kS32, shape, values));
+  const ValueId id = b->graph.AddConstant("bias" + std::to_string(b->graph.values.size()),
+                                          Tensor::FromValues<int32_t>(DType::kS32, shape, values));
   b->graph.value(id).quant = std::move(quant);
   return id;
 }
@@ -114,7 +113,8 @@ TEST(AbsorbQuantizationTest, ConvolutionAndActivationBetweenQuantizedValues) {
   const ValueId x = b.Input("x", Shape{1, 3, 8, 8});
   const ValueId xq = b.Quantize(x, kA);
   const ValueId w = S8Constant(&b, {4, 3, 3, 3}, QuantParams{{0.1f, 0.2f, 0.3f, 0.4f}, {}, 0, 0});
-  const ValueId bias = S32Constant(&b, {1, 2, 3, 4}, QuantParams{{0.05f, 0.1f, 0.15f, 0.2f}, {}, 0, 0});
+  const ValueId bias =
+      S32Constant(&b, {1, 2, 3, 4}, QuantParams{{0.05f, 0.1f, 0.15f, 0.2f}, {}, 0, 0});
   const ValueId conv = b.Add("Conv", {b.Dequantize(xq), b.Dequantize(w), b.Dequantize(bias)});
   const ValueId yq = b.Quantize(b.Add("Relu", {conv}), kB);
   b.Output(b.Dequantize(yq), "y");
@@ -159,11 +159,12 @@ TEST(AbsorbQuantizationTest, MovementAndPoolingKeepTheirNodes) {
   GraphBuilder b;
   const ValueId xq = b.Quantize(b.Input("x", Shape{1, 4, 8, 8}), kA);
   const ValueId pool = b.Quantize(
-      b.Add("MaxPool", {b.Dequantize(xq)}, {{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}}), kA);
-  const ValueId reshaped =
-      b.Quantize(b.Add("Reshape", {b.Dequantize(pool), b.Ints({1, -1})}), kA);
+      b.Add("MaxPool", {b.Dequantize(xq)}, {{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}}),
+      kA);
+  const ValueId reshaped = b.Quantize(b.Add("Reshape", {b.Dequantize(pool), b.Ints({1, -1})}), kA);
   const ValueId joined = b.Quantize(
-      b.Add("Concat", {b.Dequantize(reshaped), b.Dequantize(reshaped)}, {{"axis", int64_t{1}}}), kB);
+      b.Add("Concat", {b.Dequantize(reshaped), b.Dequantize(reshaped)}, {{"axis", int64_t{1}}}),
+      kB);
   b.Output(b.Dequantize(joined), "y");
   Absorb(&b.graph);
   EXPECT_THAT(Ops(b.graph), ElementsAre("Quantize", "MaxPool", "Reshape", "Concat", "Dequantize"));
@@ -271,7 +272,8 @@ TEST(AbsorbQuantizationTest, KeepsWhatASubgraphCaptures) {
   inner.name = "captured";
   inner.dtype = DType::kF32;
   branch->outputs = {branch->AddValue(inner)};
-  const ValueId y = b.Add("If", {b.Int(1)}, {{"then_branch", std::shared_ptr<const Graph>(branch)}});
+  const ValueId y =
+      b.Add("If", {b.Int(1)}, {{"then_branch", std::shared_ptr<const Graph>(branch)}});
   b.Output(y, "y");
   AbsorbQuantization(&b.graph);
   EXPECT_THAT(Ops(b.graph), ElementsAre("Quantize", "Dequantize", "If"));
@@ -287,7 +289,8 @@ TEST(ConstantQuantizationTest, PerAxisAndBlocked) {
   const std::optional<Tensor> stored = QuantizeTensor(reals, DType::kS8, blocked);
   EXPECT_THAT(stored->ToS64(), ElementsAre(1, 2, 6, 4, 8, 3));
   EXPECT_THAT(DequantizeTensor(*stored, blocked)->ToVector<float>(), ElementsAre(1, 2, 3, 1, 2, 3));
-  const std::optional<Tensor> nibbles = QuantizeTensor(reals, DType::kU4, QuantParams::PerTensor(0.1f, 2));
+  const std::optional<Tensor> nibbles =
+      QuantizeTensor(reals, DType::kU4, QuantParams::PerTensor(0.1f, 2));
   EXPECT_THAT(nibbles->ToS64(), ElementsAre(12, 15, 15, 12, 15, 15));
   EXPECT_FALSE(QuantizeTensor(reals, DType::kS8, QuantParams{{1.0f}, {}, 1, 0}).has_value());
 }

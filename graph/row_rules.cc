@@ -40,8 +40,8 @@ absl::Status FirstOnly(const RowArgs& args) {
   return absl::OkStatus();
 }
 
-// Operand 0 has rows; the others are none, or targets of which element `axis0` alone comes from the batch size: the
-// result's shape shows whether it is the batch size itself.
+// Operand 0 has rows; the others are none, or targets of which element `axis0` alone comes from the
+// batch size: the result's shape shows whether it is the batch size itself.
 absl::Status FirstAndTarget(const RowArgs& args, std::optional<size_t> axis0) {
   if (!args.rows(0)) return Mixes("has rows in another operand than its first");
   for (size_t i = 1; i < args.in.size(); ++i) {
@@ -80,7 +80,8 @@ absl::Status Aligned(const RowArgs& args) {
   for (size_t i = 0; i < args.in.size(); ++i) {
     if (!args.has(i)) continue;
     const RowOperand& operand = args.in[i];
-    if (operand.flow == Flow::kCount) return Mixes("combines rows with a function of the batch size");
+    if (operand.flow == Flow::kCount)
+      return Mixes("combines rows with a function of the batch size");
     if (operand.rows() && args.rank(i) != args.result_rank) {
       return Mixes("broadcasts the rows of operand ", i, " along another axis");
     }
@@ -277,8 +278,8 @@ const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
         {"Trilu", Trilu},
         {"Unsqueeze", FirstOnly},
     };
-    for (const char* op : {"L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum",
-                           "SumSquare"}) {
+    for (const char* op :
+         {"L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"}) {
       (*out)[*new std::string(absl::StrCat("Reduce", op))] = Reduce;
     }
     for (const RuleEntry& entry : ElementwiseRules()) (*out)[entry.op] = Aligned;

@@ -23,9 +23,10 @@ enum class Flow : uint8_t {
 struct RowOperand {
   Flow flow = Flow::kNone;
   bool present = true;
-  std::optional<Shape> shape;                  // unknown dimensions negative
+  std::optional<Shape> shape;                    // unknown dimensions negative
   std::optional<std::vector<int64_t>> integers;  // content when known and integer
-  std::vector<bool> independent;  // of a kCount operand: per element, whether it does not come from the batch size
+  std::vector<bool> independent;  // of a kCount operand: per element, whether it does not come from
+                                  // the batch size
 
   bool rows() const { return present && flow == Flow::kRows; }
   // A broadcast operand that has nothing along axis 0 of a result of this rank.
@@ -34,9 +35,10 @@ struct RowOperand {
   }
 };
 
-// OK when `node`, at least one of whose operands has rows, computes row i of its results from rows i of those operands
-// provided that the results' axis 0 turns out to be the batch, which the caller checks. `result_rank` is that of
-// output 0. Else kFailedPrecondition with the reason, to be read after the node's name ("moves axis 0").
+// OK when `node`, at least one of whose operands has rows, computes row i of its results from rows
+// i of those operands provided that the results' axis 0 turns out to be the batch, which the caller
+// checks. `result_rank` is that of output 0. Else kFailedPrecondition with the reason, to be read
+// after the node's name ("moves axis 0").
 absl::Status KeepsRows(const Node& node, absl::Span<const RowOperand> operands, size_t result_rank);
 
 }  // namespace octet::graph

@@ -55,22 +55,38 @@ absl::Status CheckOperands(const RuleEntry& rule, absl::Span<const OperandInfo> 
 
 DType DTypeOfOnnxCode(int64_t code) {
   switch (code) {  // onnx.proto: TensorProto.DataType
-    case 1: return DType::kF32;
-    case 2: return DType::kU8;
-    case 3: return DType::kS8;
-    case 4: return DType::kU16;
-    case 5: return DType::kS16;
-    case 6: return DType::kS32;
-    case 7: return DType::kS64;
-    case 9: return DType::kBool;
-    case 10: return DType::kF16;
-    case 11: return DType::kF64;
-    case 12: return DType::kU32;
-    case 13: return DType::kU64;
-    case 16: return DType::kBF16;
-    case 21: return DType::kU4;
-    case 22: return DType::kS4;
-    default: return DType::kInvalid;
+    case 1:
+      return DType::kF32;
+    case 2:
+      return DType::kU8;
+    case 3:
+      return DType::kS8;
+    case 4:
+      return DType::kU16;
+    case 5:
+      return DType::kS16;
+    case 6:
+      return DType::kS32;
+    case 7:
+      return DType::kS64;
+    case 9:
+      return DType::kBool;
+    case 10:
+      return DType::kF16;
+    case 11:
+      return DType::kF64;
+    case 12:
+      return DType::kU32;
+    case 13:
+      return DType::kU64;
+    case 16:
+      return DType::kBF16;
+    case 21:
+      return DType::kU4;
+    case 22:
+      return DType::kS4;
+    default:
+      return DType::kInvalid;
   }
 }
 
@@ -88,13 +104,14 @@ std::vector<std::string> OperatorsWithShapeRule() {
 absl::StatusOr<std::vector<ResultInfo>> InferNode(const Node& node,
                                                   absl::Span<const OperandInfo> operands) {
   if (!HasShapeRule(node.domain, node.op)) {
-    return absl::UnimplementedError(
-        absl::StrCat("operator '", node.op, "' of domain '",
-                     node.domain.empty() ? "ai.onnx" : node.domain, "' is not supported"));
+    return absl::UnimplementedError(absl::StrCat("operator '", node.op, "' of domain '",
+                                                 node.domain.empty() ? "ai.onnx" : node.domain,
+                                                 "' is not supported"));
   }
   const RuleEntry& rule = *RuleTable().at(node.op);
   OCTET_RETURN_IF_ERROR(CheckOperands(rule, operands));
-  // Symbols of this call, so that rules see which unknown dimensions of a result come from an operand.
+  // Symbols of this call, so that rules see which unknown dimensions of a result come from an
+  // operand.
   constexpr int64_t kLocal = std::numeric_limits<int64_t>::min() / 2;
   int64_t next = kLocal;
   std::vector<OperandInfo> named(operands.begin(), operands.end());

@@ -25,9 +25,15 @@ struct Case {
   int outputs = 1;
 };
 
-OperandInfo F32(Shape shape) { return OperandInfo{DType::kF32, std::move(shape), nullptr, true, nullptr}; }
-OperandInfo Of(DType dtype, Shape shape) { return OperandInfo{dtype, std::move(shape), nullptr, true, nullptr}; }
-OperandInfo Omitted() { return OperandInfo{DType::kInvalid, std::nullopt, nullptr, false, nullptr}; }
+OperandInfo F32(Shape shape) {
+  return OperandInfo{DType::kF32, std::move(shape), nullptr, true, nullptr};
+}
+OperandInfo Of(DType dtype, Shape shape) {
+  return OperandInfo{dtype, std::move(shape), nullptr, true, nullptr};
+}
+OperandInfo Omitted() {
+  return OperandInfo{DType::kInvalid, std::nullopt, nullptr, false, nullptr};
+}
 
 // Constants live as long as the test.
 OperandInfo Const(Tensor tensor) {
@@ -65,23 +71,28 @@ std::string ErrorOf(const Case& c) {
 }
 
 TEST(WindowRulesTest, ConvolutionFollowsItsFormula) {
-  EXPECT_EQ(ShapeOf({"Conv", {F32({1, 3, 224, 224}), F32({64, 3, 7, 7}), F32({64})},
+  EXPECT_EQ(ShapeOf({"Conv",
+                     {F32({1, 3, 224, 224}), F32({64, 3, 7, 7}), F32({64})},
                      {{"strides", Ints{2, 2}}, {"pads", Ints{3, 3, 3, 3}}}}),
             (Shape{1, 64, 112, 112}));
-  EXPECT_EQ(ShapeOf({"Conv", {F32({2, 8, 9}), F32({8, 1, 3})},
+  EXPECT_EQ(ShapeOf({"Conv",
+                     {F32({2, 8, 9}), F32({8, 1, 3})},
                      {{"group", int64_t{8}}, {"dilations", Ints{2}}, {"pads", Ints{0, 1}}}}),
             (Shape{2, 8, 6}));
   EXPECT_EQ(ShapeOf({"Conv", {F32({kU, 3, kU, 10}), F32({4, 3, 3, 3})}}), (Shape{kU, 4, kU, 8}));
-  EXPECT_EQ(ShapeOf({"Conv", {F32({1, 1, 5, 6, 7}), F32({2, 1, 1, 2, 3})}}), (Shape{1, 2, 5, 5, 5}));
+  EXPECT_EQ(ShapeOf({"Conv", {F32({1, 1, 5, 6, 7}), F32({2, 1, 1, 2, 3})}}),
+            (Shape{1, 2, 5, 5, 5}));
 }
 
 TEST(WindowRulesTest, AutoPadIgnoresExplicitPads) {
   for (const char* same : {"SAME_UPPER", "SAME_LOWER"}) {
-    EXPECT_EQ(ShapeOf({"Conv", {F32({1, 1, 7, 8}), F32({1, 1, 3, 3})},
+    EXPECT_EQ(ShapeOf({"Conv",
+                       {F32({1, 1, 7, 8}), F32({1, 1, 3, 3})},
                        {{"auto_pad", std::string(same)}, {"strides", Ints{2, 2}}}}),
               (Shape{1, 1, 4, 4}));
   }
-  EXPECT_EQ(ShapeOf({"Conv", {F32({1, 1, 7, 8}), F32({1, 1, 3, 3})},
+  EXPECT_EQ(ShapeOf({"Conv",
+                     {F32({1, 1, 7, 8}), F32({1, 1, 3, 3})},
                      {{"auto_pad", std::string("VALID")}, {"pads", Ints{1, 1, 1, 1}}}}),
             (Shape{1, 1, 5, 6}));
 }
@@ -95,9 +106,11 @@ TEST(WindowRulesTest, RefusesHostileConvolutions) {
   EXPECT_THAT(ErrorOf({"Conv", {x, w}, {{"strides", Ints{1}}}}), HasSubstr("expected 2"));
   EXPECT_THAT(ErrorOf({"Conv", {x, w}, {{"dilations", Ints{1, -3}}}}), HasSubstr("'dilations'"));
   EXPECT_THAT(ErrorOf({"Conv", {x, w}, {{"pads", Ints{-1, 0, 0, 0}}}}), HasSubstr("'pads'"));
-  EXPECT_THAT(ErrorOf({"Conv", {x, w}, {{"pads", Ints{int64_t{1} << 62, 0, 0, 0}}}}), HasSubstr("'pads'"));
+  EXPECT_THAT(ErrorOf({"Conv", {x, w}, {{"pads", Ints{int64_t{1} << 62, 0, 0, 0}}}}),
+              HasSubstr("'pads'"));
   EXPECT_THAT(ErrorOf({"Conv", {x, w}, {{"group", int64_t{0}}}}), HasSubstr("'group'"));
-  EXPECT_THAT(ErrorOf({"Conv", {x, w}, {{"kernel_shape", Ints{5, 3}}}}), HasSubstr("'kernel_shape'"));
+  EXPECT_THAT(ErrorOf({"Conv", {x, w}, {{"kernel_shape", Ints{5, 3}}}}),
+              HasSubstr("'kernel_shape'"));
   EXPECT_THAT(ErrorOf({"Conv", {x, w, F32({5})}}), HasSubstr("bias"));
   EXPECT_THAT(ErrorOf({"Conv", {F32({1, 3}), F32({4, 3})}}), HasSubstr("rank 3"));
   EXPECT_THAT(ErrorOf({"Conv", {x, F32({4, 3, 0, 3})}}), HasSubstr("kernel"));
@@ -107,11 +120,15 @@ TEST(WindowRulesTest, RefusesHostileConvolutions) {
 }
 
 TEST(WindowRulesTest, TransposedConvolution) {
-  EXPECT_EQ(ShapeOf({"ConvTranspose", {F32({1, 8, 5, 5}), F32({8, 2, 3, 3})},
-                     {{"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}},
-                      {"output_padding", Ints{1, 1}}, {"group", int64_t{2}}}}),
+  EXPECT_EQ(ShapeOf({"ConvTranspose",
+                     {F32({1, 8, 5, 5}), F32({8, 2, 3, 3})},
+                     {{"strides", Ints{2, 2}},
+                      {"pads", Ints{1, 1, 1, 1}},
+                      {"output_padding", Ints{1, 1}},
+                      {"group", int64_t{2}}}}),
             (Shape{1, 4, 10, 10}));
-  EXPECT_EQ(ShapeOf({"ConvTranspose", {F32({1, 8, 5}), F32({8, 2, 4})},
+  EXPECT_EQ(ShapeOf({"ConvTranspose",
+                     {F32({1, 8, 5}), F32({8, 2, 4})},
                      {{"strides", Ints{3}}, {"auto_pad", std::string("SAME_UPPER")}}}),
             (Shape{1, 2, 15}));
   EXPECT_THAT(ErrorOf({"ConvTranspose", {F32({1, 8, 1}), F32({8, 2, 1})}, {{"pads", Ints{4, 4}}}}),
@@ -125,13 +142,17 @@ TEST(WindowRulesTest, PoolingWithCeilModeDropsWindowsInTheEndPadding) {
   ceil["ceil_mode"] = int64_t{1};
   EXPECT_EQ(ShapeOf({"MaxPool", {F32({1, 2, 8, 8})}, ceil}), (Shape{1, 2, 4, 4}));
   // 1 + ceil((2 + 1 + 1 - 2) / 3) = 2 windows, but the second would start at 3 >= 2 + 1.
-  EXPECT_EQ(ShapeOf({"AveragePool", {F32({1, 1, 2})},
-                     {{"kernel_shape", Ints{2}}, {"strides", Ints{3}}, {"pads", Ints{1, 1}},
+  EXPECT_EQ(ShapeOf({"AveragePool",
+                     {F32({1, 1, 2})},
+                     {{"kernel_shape", Ints{2}},
+                      {"strides", Ints{3}},
+                      {"pads", Ints{1, 1}},
                       {"ceil_mode", int64_t{1}}}}),
             (Shape{1, 1, 1}));
   EXPECT_THAT(ErrorOf({"MaxPool", {F32({1, 2, 8, 8})}}), HasSubstr("'kernel_shape'"));
-  EXPECT_THAT(ErrorOf({"MaxPool", {F32({1, 2, 8})}, {{"kernel_shape", Ints{2}}, {"pads", Ints{2, 0}}}}),
-              HasSubstr("without any input"));
+  EXPECT_THAT(
+      ErrorOf({"MaxPool", {F32({1, 2, 8})}, {{"kernel_shape", Ints{2}}, {"pads", Ints{2, 0}}}}),
+      HasSubstr("without any input"));
   EXPECT_EQ(ShapeOf({"GlobalAveragePool", {F32({kU, 7, 4, kU})}}), (Shape{kU, 7, 1, 1}));
 }
 
@@ -139,13 +160,16 @@ TEST(ProductRulesTest, GemmAndMatMul) {
   EXPECT_EQ(ShapeOf({"Gemm", {F32({kU, 5}), F32({7, 5}), F32({7})}, {{"transB", int64_t{1}}}}),
             (Shape{kU, 7}));
   EXPECT_THAT(ErrorOf({"Gemm", {F32({2, 5}), F32({7, 5})}}), HasSubstr("inner sizes 5 and 7"));
-  EXPECT_THAT(ErrorOf({"Gemm", {F32({2, 5}), F32({5, 7}), F32({3, 7})}}), HasSubstr("do not broadcast"));
+  EXPECT_THAT(ErrorOf({"Gemm", {F32({2, 5}), F32({5, 7}), F32({3, 7})}}),
+              HasSubstr("do not broadcast"));
   EXPECT_EQ(ShapeOf({"MatMul", {F32({3, 1, 2, 4}), F32({5, 4, 6})}}), (Shape{3, 5, 2, 6}));
   EXPECT_EQ(ShapeOf({"MatMul", {F32({4}), F32({5, 4, 6})}}), (Shape{5, 6}));
   EXPECT_EQ(ShapeOf({"MatMul", {F32({2, 4}), F32({4})}}), (Shape{2}));
   EXPECT_THAT(ErrorOf({"MatMul", {F32({2, 4}), F32({3, 4})}}), HasSubstr("inner sizes 4 and 3"));
-  EXPECT_EQ(ShapeOf({"LSTM", {F32({9, kU, 4}), F32({2, 32, 4}), F32({2, 32, 8})},
-                     {{"hidden_size", int64_t{8}}, {"direction", std::string("bidirectional")}}, 3}),
+  EXPECT_EQ(ShapeOf({"LSTM",
+                     {F32({9, kU, 4}), F32({2, 32, 4}), F32({2, 32, 8})},
+                     {{"hidden_size", int64_t{8}}, {"direction", std::string("bidirectional")}},
+                     3}),
             (Shape{9, 2, kU, 8}));
 }
 
@@ -153,7 +177,8 @@ TEST(ElementwiseRulesTest, BroadcastsAndTypes) {
   EXPECT_EQ(ShapeOf({"Add", {F32({kU, 3, 1}), F32({3, 5})}}), (Shape{kU, 3, 5}));
   EXPECT_EQ(ShapeOf({"Max", {F32({2, 1}), F32({3}), F32({})}}), (Shape{2, 3}));
   EXPECT_THAT(ErrorOf({"Mul", {F32({2}), F32({3})}}), HasSubstr("do not broadcast"));
-  EXPECT_THAT(ErrorOf({"Mul", {F32({2}), Of(DType::kS64, {2})}}), HasSubstr("type s64, expected f32"));
+  EXPECT_THAT(ErrorOf({"Mul", {F32({2}), Of(DType::kS64, {2})}}),
+              HasSubstr("type s64, expected f32"));
   EXPECT_EQ((*Infer({"Less", {F32({2}), F32({2})}}))[0].dtype, DType::kBool);
   EXPECT_EQ((*Infer({"Cast", {F32({2})}, {{"to", int64_t{7}}}}))[0].dtype, DType::kS64);
   EXPECT_FALSE(Infer({"Cast", {F32({2})}, {{"to", int64_t{8}}}}).ok());
@@ -165,10 +190,12 @@ TEST(ElementwiseRulesTest, BroadcastsAndTypes) {
 }
 
 TEST(MovementRulesTest, ConcatSplitTransposePad) {
-  EXPECT_EQ(ShapeOf({"Concat", {F32({kU, 2, 3}), F32({4, 5, kU})}, {{"axis", int64_t{-2}}}}), (Shape{4, 7, 3}));
+  EXPECT_EQ(ShapeOf({"Concat", {F32({kU, 2, 3}), F32({4, 5, kU})}, {{"axis", int64_t{-2}}}}),
+            (Shape{4, 7, 3}));
   EXPECT_THAT(ErrorOf({"Concat", {F32({1, 2}), F32({2, 2})}, {{"axis", int64_t{1}}}}),
               HasSubstr("dimension 0 of operand 1"));
-  EXPECT_THAT(ErrorOf({"Concat", {F32({1}), F32({2})}, {{"axis", int64_t{4}}}}), HasSubstr("axis 4"));
+  EXPECT_THAT(ErrorOf({"Concat", {F32({1}), F32({2})}, {{"axis", int64_t{4}}}}),
+              HasSubstr("axis 4"));
   const auto split = Infer({"Split", {F32({2, 7})}, {{"axis", int64_t{1}}}, 3});
   ASSERT_TRUE(split.ok()) << split.status();
   EXPECT_EQ(*(*split)[0].shape, (Shape{2, 3}));
@@ -176,7 +203,8 @@ TEST(MovementRulesTest, ConcatSplitTransposePad) {
   EXPECT_THAT(ErrorOf({"Split", {F32({7}), Vec({3, 3})}, {}, 2}), HasSubstr("add up to 6"));
   EXPECT_EQ(ShapeOf({"Transpose", {F32({1, 2, 3})}}), (Shape{3, 2, 1}));
   EXPECT_EQ(ShapeOf({"Transpose", {F32({1, 2, 3})}, {{"perm", Ints{0, 2, 1}}}}), (Shape{1, 3, 2}));
-  EXPECT_THAT(ErrorOf({"Transpose", {F32({1, 2, 3})}, {{"perm", Ints{0, 2, 2}}}}), HasSubstr("twice"));
+  EXPECT_THAT(ErrorOf({"Transpose", {F32({1, 2, 3})}, {{"perm", Ints{0, 2, 2}}}}),
+              HasSubstr("twice"));
   EXPECT_EQ(ShapeOf({"Pad", {F32({kU, 3}), Vec({0, 2, 0, -1})}}), (Shape{kU, 4}));
   EXPECT_EQ(ShapeOf({"Pad", {F32({5, 3}), Vec({1, 1}), F32({}), Vec({-1})}}), (Shape{5, 5}));
   EXPECT_THAT(ErrorOf({"Pad", {F32({3}), Vec({-2, -2})}}), HasSubstr("padded size: found -1"));
@@ -199,19 +227,24 @@ TEST(MovementRulesTest, SliceClampsAsNumpyDoes) {
   EXPECT_EQ(slice(10, 0, 10, kMax), 1);
   EXPECT_EQ(slice(10, 5, 5, 1), 0);
   EXPECT_EQ(slice(0, 0, 5, -1), 0);
-  EXPECT_THAT(ErrorOf({"Slice", {F32({2}), Vec({0}), Vec({1}), Vec({0}), Vec({0})}}), HasSubstr("step 0"));
+  EXPECT_THAT(ErrorOf({"Slice", {F32({2}), Vec({0}), Vec({1}), Vec({0}), Vec({0})}}),
+              HasSubstr("step 0"));
   EXPECT_THAT(ErrorOf({"Slice", {F32({2}), Vec({0, 1}), Vec({1, 1})}}), HasSubstr("2 starts"));
   EXPECT_EQ(ShapeOf({"Slice", {F32({kU, 4}), Vec({0}), Vec({kMax}), Vec({0})}}), (Shape{kU, 4}));
-  EXPECT_EQ(ShapeOf({"Slice", {F32({5, 4}), Of(DType::kS64, {1}), Vec({9}), Vec({0})}}), (Shape{kU, 4}));
+  EXPECT_EQ(ShapeOf({"Slice", {F32({5, 4}), Of(DType::kS64, {1}), Vec({9}), Vec({0})}}),
+            (Shape{kU, 4}));
 }
 
 TEST(MovementRulesTest, ExpandTileBlocks) {
   EXPECT_EQ(ShapeOf({"Expand", {F32({3, 1}), Vec({2, 1, 6})}}), (Shape{2, 3, 6}));
   EXPECT_EQ(ShapeOf({"Tile", {F32({3, 1}), Vec({2, 4})}}), (Shape{6, 4}));
   EXPECT_THAT(ErrorOf({"Tile", {F32({1 << 30}), Vec({1 << 30})}}), HasSubstr("tiled size"));
-  EXPECT_EQ(ShapeOf({"DepthToSpace", {F32({1, 8, 2, 3})}, {{"blocksize", int64_t{2}}}}), (Shape{1, 2, 4, 6}));
-  EXPECT_EQ(ShapeOf({"SpaceToDepth", {F32({1, 2, 4, 6})}, {{"blocksize", int64_t{2}}}}), (Shape{1, 8, 2, 3}));
-  EXPECT_THAT(ErrorOf({"DepthToSpace", {F32({1, 7, 2, 3})}, {{"blocksize", int64_t{2}}}}), HasSubstr("divide"));
+  EXPECT_EQ(ShapeOf({"DepthToSpace", {F32({1, 8, 2, 3})}, {{"blocksize", int64_t{2}}}}),
+            (Shape{1, 2, 4, 6}));
+  EXPECT_EQ(ShapeOf({"SpaceToDepth", {F32({1, 2, 4, 6})}, {{"blocksize", int64_t{2}}}}),
+            (Shape{1, 8, 2, 3}));
+  EXPECT_THAT(ErrorOf({"DepthToSpace", {F32({1, 7, 2, 3})}, {{"blocksize", int64_t{2}}}}),
+              HasSubstr("divide"));
 }
 
 TEST(IndexingRulesTest, GatherForms) {
@@ -220,25 +253,31 @@ TEST(IndexingRulesTest, GatherForms) {
   EXPECT_EQ(ShapeOf({"Gather", {F32({5, 6}), Scalar(0)}}), (Shape{6}));
   EXPECT_THAT(ErrorOf({"Gather", {F32({5, 6}), F32({1})}}), HasSubstr("indices of type f32"));
   EXPECT_EQ(ShapeOf({"GatherElements", {F32({5, 6}), Of(DType::kS64, {2, 6})}}), (Shape{2, 6}));
-  EXPECT_EQ(ShapeOf({"GatherND", {F32({2, 3, 4}), Of(DType::kS64, {2, 9, 1})}, {{"batch_dims", int64_t{1}}}}),
-            (Shape{2, 9, 4}));
+  EXPECT_EQ(
+      ShapeOf(
+          {"GatherND", {F32({2, 3, 4}), Of(DType::kS64, {2, 9, 1})}, {{"batch_dims", int64_t{1}}}}),
+      (Shape{2, 9, 4}));
   EXPECT_EQ(ShapeOf({"TopK", {F32({2, 9}), Vec({3})}, {}, 2}), (Shape{2, 3}));
   EXPECT_THAT(ErrorOf({"TopK", {F32({2, 9}), Vec({10})}, {}, 2}), HasSubstr("K is 10"));
-  EXPECT_EQ(ShapeOf({"OneHot", {Of(DType::kS64, {2, 3}), Scalar(10), F32({2})}}), (Shape{2, 3, 10}));
+  EXPECT_EQ(ShapeOf({"OneHot", {Of(DType::kS64, {2, 3}), Scalar(10), F32({2})}}),
+            (Shape{2, 3, 10}));
 }
 
 TEST(ReshapeRulesTest, TargetsWithZeroAndMinusOne) {
   EXPECT_EQ(ShapeOf({"Reshape", {F32({2, 3, 4}), Vec({0, -1})}}), (Shape{2, 12}));
   EXPECT_EQ(ShapeOf({"Reshape", {F32({kU, 3, 4}), Vec({0, -1})}}), (Shape{kU, 12}));
   EXPECT_EQ(ShapeOf({"Reshape", {F32({kU, 3, 4}), Vec({-1, 12})}}), (Shape{kU, 12}));
-  EXPECT_EQ(ShapeOf({"Reshape", {F32({0, 3}), Vec({3, 0})}, {{"allowzero", int64_t{1}}}}), (Shape{3, 0}));
+  EXPECT_EQ(ShapeOf({"Reshape", {F32({0, 3}), Vec({3, 0})}, {{"allowzero", int64_t{1}}}}),
+            (Shape{3, 0}));
   EXPECT_EQ(ShapeOf({"Reshape", {F32({1}), Vec({})}}), (Shape{}));
   EXPECT_THAT(ErrorOf({"Reshape", {F32({2, 3}), Vec({4, -1})}}), HasSubstr("do not divide"));
-  EXPECT_THAT(ErrorOf({"Reshape", {F32({2, 3}), Vec({-1, -1})}}), HasSubstr("two dimensions of -1"));
+  EXPECT_THAT(ErrorOf({"Reshape", {F32({2, 3}), Vec({-1, -1})}}),
+              HasSubstr("two dimensions of -1"));
   EXPECT_THAT(ErrorOf({"Reshape", {F32({2, 3}), Vec({5})}}), HasSubstr("has 6 elements"));
   EXPECT_THAT(ErrorOf({"Reshape", {F32({2, 3}), Vec({-5})}}), HasSubstr("found -5"));
   EXPECT_THAT(ErrorOf({"Reshape", {F32({2}), Vec({1, 0})}}), HasSubstr("is 0 (copy)"));
-  EXPECT_THAT(ErrorOf({"Reshape", {F32({2}), Vec({int64_t{1} << 39, int64_t{1} << 39})}}), HasSubstr("2^62"));
+  EXPECT_THAT(ErrorOf({"Reshape", {F32({2}), Vec({int64_t{1} << 39, int64_t{1} << 39})}}),
+              HasSubstr("2^62"));
   EXPECT_EQ(ShapeOf({"Flatten", {F32({kU, 3, 4})}}), (Shape{kU, 12}));
   EXPECT_EQ(ShapeOf({"Flatten", {F32({2, 3, 4})}, {{"axis", int64_t{0}}}}), (Shape{1, 24}));
   EXPECT_EQ(ShapeOf({"Flatten", {F32({2, 3, 4})}, {{"axis", int64_t{-1}}}}), (Shape{6, 4}));
@@ -247,16 +286,20 @@ TEST(ReshapeRulesTest, TargetsWithZeroAndMinusOne) {
   EXPECT_THAT(ErrorOf({"Squeeze", {F32({2, 3}), Vec({0})}}), HasSubstr("expected 1"));
   EXPECT_EQ(ShapeOf({"Unsqueeze", {F32({3}), Vec({0, -1})}}), (Shape{1, 3, 1}));
   EXPECT_THAT(ErrorOf({"Unsqueeze", {F32({3}), Vec({0, 0})}}), HasSubstr("twice"));
-  EXPECT_EQ(ShapeOf({"Shape", {F32({2, 3, 4, 5})}, {{"start", int64_t{-3}}, {"end", int64_t{3}}}}), (Shape{2}));
+  EXPECT_EQ(ShapeOf({"Shape", {F32({2, 3, 4, 5})}, {{"start", int64_t{-3}}, {"end", int64_t{3}}}}),
+            (Shape{2}));
 }
 
 TEST(ReductionRulesTest, AxesAsOperand) {
   EXPECT_EQ(ShapeOf({"ReduceMean", {F32({2, 3, 4}), Vec({1, -1})}}), (Shape{2, 1, 1}));
-  EXPECT_EQ(ShapeOf({"ReduceSum", {F32({2, 3, 4}), Vec({1})}, {{"keepdims", int64_t{0}}}}), (Shape{2, 4}));
+  EXPECT_EQ(ShapeOf({"ReduceSum", {F32({2, 3, 4}), Vec({1})}, {{"keepdims", int64_t{0}}}}),
+            (Shape{2, 4}));
   EXPECT_EQ(ShapeOf({"ReduceMax", {F32({2, 3})}, {{"keepdims", int64_t{0}}}}), (Shape{}));
-  EXPECT_EQ(ShapeOf({"ReduceMax", {F32({2, 3})}, {{"noop_with_empty_axes", int64_t{1}}}}), (Shape{2, 3}));
+  EXPECT_EQ(ShapeOf({"ReduceMax", {F32({2, 3})}, {{"noop_with_empty_axes", int64_t{1}}}}),
+            (Shape{2, 3}));
   EXPECT_THAT(ErrorOf({"ReduceMin", {F32({2, 3}), Vec({2})}}), HasSubstr("axis 2"));
-  EXPECT_EQ(ShapeOf({"ArgMax", {F32({2, 3})}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}}}), (Shape{2}));
+  EXPECT_EQ(ShapeOf({"ArgMax", {F32({2, 3})}, {{"axis", int64_t{1}}, {"keepdims", int64_t{0}}}}),
+            (Shape{2}));
   EXPECT_THAT(ErrorOf({"ArgMax", {F32({2, 0})}, {{"axis", int64_t{1}}}}), HasSubstr("empty"));
 }
 
@@ -264,30 +307,39 @@ TEST(ResizeRulesTest, ScalesSizesAndPolicies) {
   const OperandInfo x = F32({kU, 3, 10, 20});
   EXPECT_EQ(ShapeOf({"Resize", {x, Omitted(), Const(Tensor::FromF32({4}, {1, 1, 2, 0.55f}))}}),
             (Shape{kU, 3, 20, 11}));
-  EXPECT_EQ(ShapeOf({"Resize", {x, Omitted(), Const(Tensor::FromF32({0}, {})), Vec({7, 9})},
+  EXPECT_EQ(ShapeOf({"Resize",
+                     {x, Omitted(), Const(Tensor::FromF32({0}, {})), Vec({7, 9})},
                      {{"axes", Ints{2, 3}}}}),
             (Shape{kU, 3, 7, 9}));
-  EXPECT_EQ(ShapeOf({"Resize", {x, Omitted(), Omitted(), Vec({20, 30})},
-                     {{"axes", Ints{2, 3}}, {"keep_aspect_ratio_policy", std::string("not_larger")}}}),
-            (Shape{kU, 3, 15, 30}));
-  EXPECT_EQ(ShapeOf({"Resize", {x, Omitted(), Omitted(), Vec({20, 30})},
-                     {{"axes", Ints{2, 3}}, {"keep_aspect_ratio_policy", std::string("not_smaller")}}}),
-            (Shape{kU, 3, 20, 40}));
+  EXPECT_EQ(
+      ShapeOf({"Resize",
+               {x, Omitted(), Omitted(), Vec({20, 30})},
+               {{"axes", Ints{2, 3}}, {"keep_aspect_ratio_policy", std::string("not_larger")}}}),
+      (Shape{kU, 3, 15, 30}));
+  EXPECT_EQ(
+      ShapeOf({"Resize",
+               {x, Omitted(), Omitted(), Vec({20, 30})},
+               {{"axes", Ints{2, 3}}, {"keep_aspect_ratio_policy", std::string("not_smaller")}}}),
+      (Shape{kU, 3, 20, 40}));
   EXPECT_THAT(ErrorOf({"Resize", {x}}), HasSubstr("neither"));
-  EXPECT_THAT(ErrorOf({"Resize", {x, Omitted(), Const(Tensor::FromF32({4}, {1, 1, -2, 1}))}}), HasSubstr("scale -2"));
-  EXPECT_THAT(ErrorOf({"Resize", {x, Omitted(), Const(Tensor::FromF32({4}, {1, 1, 1e30f, 1}))}}), HasSubstr("scaling"));
+  EXPECT_THAT(ErrorOf({"Resize", {x, Omitted(), Const(Tensor::FromF32({4}, {1, 1, -2, 1}))}}),
+              HasSubstr("scale -2"));
+  EXPECT_THAT(ErrorOf({"Resize", {x, Omitted(), Const(Tensor::FromF32({4}, {1, 1, 1e30f, 1}))}}),
+              HasSubstr("scaling"));
 }
 
 TEST(GenerationRulesTest, ShapesAndRanges) {
   EXPECT_EQ(ShapeOf({"ConstantOfShape", {Vec({2, 3})}}), (Shape{2, 3}));
   EXPECT_THAT(ErrorOf({"ConstantOfShape", {Vec({2, -3})}}), HasSubstr("found -3"));
-  EXPECT_THAT(ErrorOf({"ConstantOfShape", {Vec({int64_t{1} << 40, int64_t{1} << 40})}}), HasSubstr("2^62"));
+  EXPECT_THAT(ErrorOf({"ConstantOfShape", {Vec({int64_t{1} << 40, int64_t{1} << 40})}}),
+              HasSubstr("2^62"));
   EXPECT_EQ(ShapeOf({"Range", {Scalar(3), Scalar(10), Scalar(2)}}), (Shape{4}));
   EXPECT_EQ(ShapeOf({"Range", {Scalar(3), Scalar(-3), Scalar(-2)}}), (Shape{3}));
   EXPECT_EQ(ShapeOf({"Range", {Scalar(3), Scalar(10), Scalar(-1)}}), (Shape{0}));
   EXPECT_THAT(ErrorOf({"Range", {Scalar(3), Scalar(10), Scalar(0)}}), HasSubstr("delta"));
-  EXPECT_THAT(ErrorOf({"Range", {Scalar(std::numeric_limits<int64_t>::min()),
-                                 Scalar(std::numeric_limits<int64_t>::max()), Scalar(1)}}),
+  EXPECT_THAT(ErrorOf({"Range",
+                       {Scalar(std::numeric_limits<int64_t>::min()),
+                        Scalar(std::numeric_limits<int64_t>::max()), Scalar(1)}}),
               HasSubstr("2^40"));
 }
 
@@ -326,8 +378,8 @@ TEST(InferShapesTest, FollowsArithmeticThroughFloats) {
   const ValueId x = b.Input("x", Shape{kU, 3, 5, 7});
   const ValueId shape = b.Add("Shape", {x});
   const ValueId spatial = b.Add("Slice", {shape, b.Ints({2}), b.Ints({4}), b.Ints({0})});
-  const ValueId scaled = b.Add("Floor", {b.Add("Mul", {b.Add("Cast", {spatial}, {{"to", int64_t{1}}}),
-                                                       b.Floats({2.0f})})});
+  const ValueId scaled = b.Add(
+      "Floor", {b.Add("Mul", {b.Add("Cast", {spatial}, {{"to", int64_t{1}}}), b.Floats({2.0f})})});
   const ValueId sizes = b.Add("Concat",
                               {b.Add("Slice", {shape, b.Ints({0}), b.Ints({2})}),
                                b.Add("Cast", {scaled}, {{"to", int64_t{7}}})},
@@ -345,8 +397,8 @@ TEST(InferShapesTest, FollowsExpandAsTorchWritesIt) {
   const ValueId x = b.Input("x", Shape{kU, 3});
   const ValueId batch = b.Add("Slice", {b.Add("Shape", {x}), b.Ints({0}), b.Ints({1})});
   const ValueId target = b.Add("Concat", {batch, b.Ints({-1})}, {{"axis", int64_t{0}}});
-  const ValueId ones = b.Add("ConstantOfShape", {b.Ints({2})},
-                             {{"value", Tensor::FromS64({1}, {1})}});
+  const ValueId ones =
+      b.Add("ConstantOfShape", {b.Ints({2})}, {{"value", Tensor::FromS64({1}, {1})}});
   const ValueId equal = b.Add("Equal", {target, b.Add("Mul", {ones, b.Ints({-1})})});
   const ValueId y = b.Add("Expand", {b.Weights({1, 9}), b.Add("Where", {equal, ones, target})});
   b.Output(y, "y");
@@ -358,12 +410,16 @@ TEST(InferShapesTest, FollowsExpandAsTorchWritesIt) {
 TEST(InferShapesTest, PadsFromTorchMatrixOfPads) {
   GraphBuilder b;
   const ValueId x = b.Input("x", Shape{1, 1, 4, 4});
-  const ValueId padded = b.Add("Concat", {b.Ints({1, 2, 3, 4}), b.Add("ConstantOfShape", {b.Ints({4})}, {{"value", Tensor::FromS64({1}, {0})}})},
-                               {{"axis", int64_t{0}}});
-  const ValueId reversed = b.Add("Slice", {b.Add("Reshape", {padded, b.Ints({-1, 2})}), b.Ints({-1}),
-                                           b.Ints({std::numeric_limits<int64_t>::min()}), b.Ints({0}),
-                                           b.Ints({-1})});
-  const ValueId pads = b.Add("Reshape", {b.Add("Transpose", {reversed}, {{"perm", Ints{1, 0}}}), b.Ints({-1})});
+  const ValueId padded =
+      b.Add("Concat",
+            {b.Ints({1, 2, 3, 4}),
+             b.Add("ConstantOfShape", {b.Ints({4})}, {{"value", Tensor::FromS64({1}, {0})}})},
+            {{"axis", int64_t{0}}});
+  const ValueId reversed =
+      b.Add("Slice", {b.Add("Reshape", {padded, b.Ints({-1, 2})}), b.Ints({-1}),
+                      b.Ints({std::numeric_limits<int64_t>::min()}), b.Ints({0}), b.Ints({-1})});
+  const ValueId pads =
+      b.Add("Reshape", {b.Add("Transpose", {reversed}, {{"perm", Ints{1, 0}}}), b.Ints({-1})});
   const ValueId y = b.Add("Pad", {x, pads});
   b.Output(y, "y");
   const absl::Status status = InferShapes(&b.graph);
@@ -389,7 +445,8 @@ TEST(InferShapesTest, ErrorsNameTheNode) {
   b.graph.nodes.back().name = "head";
   b.Output(y, "y");
   const absl::Status status = InferShapes(&b.graph);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("MatMul 'head': product of [1, 3] x [4, 5]"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("MatMul 'head': product of [1, 3] x [4, 5]"));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Replacements of values collected during one walk and applied in one pass, so that rewrites stay linear in the size
-// of a hostile graph; internal to graph/.
+// Replacements of values collected during one walk and applied in one pass, so that rewrites stay
+// linear in the size of a hostile graph; internal to graph/.
 #ifndef OCTET_GRAPH_VALUE_ALIAS_H_
 #define OCTET_GRAPH_VALUE_ALIAS_H_
 
