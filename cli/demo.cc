@@ -202,6 +202,16 @@ std::string Json(const std::vector<Row>& rows) {
   return absl::StrCat("{\"variants\":[", absl::StrJoin(items, ","), "]}\n");
 }
 
+// The server listens before its models are loaded.
+absl::Status AwaitReady(client::Client& client, const ServerProcess& server, const std::string& log) {
+  while (server.running()) {
+    const absl::StatusOr<bool> ready = client.Ready();
+    if (ready.ok() && *ready) return absl::OkStatus();
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  return absl::InternalError(absl::StrCat("the server ended while it loaded; see ", log));
+}
+
 // Until Ctrl-C, SIGTERM, or the end of the server.
 void StayUp(const ServerProcess& server, const std::string& log) {
   std::printf("\nThe server stays up until Ctrl-C:\n  gRPC     %s  (try: octet infer fashion-mnist@int8 --address %s "
@@ -258,6 +268,7 @@ absl::Status Demo(const Words& words) {
   OCTET_ASSIGN_OR_RETURN(const auto server, ServerProcess::Start(folder + "/models", log));
   sigprocmask(SIG_BLOCK, &set, nullptr);
   OCTET_ASSIGN_OR_RETURN(auto client, client::Client::Connect(server->grpc()));
+  OCTET_RETURN_IF_ERROR(AwaitReady(*client, *server, log));
   OCTET_ASSIGN_OR_RETURN(std::vector<Row> rows, Measure(*client, images, labels));
   rows[0].file_bytes = file.float_bytes;
   rows[1].file_bytes = file.bytes;

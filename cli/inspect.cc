@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <map>
 
+#include "absl/flags/declare.h"
 #include "absl/flags/flag.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "absl/flags/declare.h"
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -20,6 +21,8 @@ ABSL_FLAG(int, http_port, 8000, "serve: port of the health pages (0: any free on
 ABSL_FLAG(int, metrics_port, 8002, "serve: port of /metrics (0: any free one)");
 ABSL_FLAG(int, slots, 1, "serve: inferences that run at the same time, each on its own team");
 ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "serve: largest request or reply");
+ABSL_FLAG(int64_t, max_in_flight_bytes, int64_t{1} << 30, "serve: bytes of requests held at the same time");
+ABSL_FLAG(int, max_queued, 1024, "serve: requests that may wait for one variant");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30), "serve: time that requests get to finish at shutdown");
 ABSL_DECLARE_FLAG(int, threads);
 
@@ -66,14 +69,21 @@ absl::Status Serve(const Words& words) {
 
   server::ServerOptions options;
   options.repository = absl::GetFlag(FLAGS_model_repository);
-  options.host = absl::GetFlag(FLAGS_host);
+  options.address = absl::GetFlag(FLAGS_host);
   options.grpc_port = absl::GetFlag(FLAGS_grpc_port);
   options.http_port = absl::GetFlag(FLAGS_http_port);
   options.metrics_port = absl::GetFlag(FLAGS_metrics_port);
   options.slots = absl::GetFlag(FLAGS_slots);
   options.threads = absl::GetFlag(FLAGS_threads);
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
+  options.max_in_flight_bytes = absl::GetFlag(FLAGS_max_in_flight_bytes);
+  options.max_queued = absl::GetFlag(FLAGS_max_queued);
   OCTET_ASSIGN_OR_RETURN(std::unique_ptr<server::Server> server, server::Server::Start(options));
+  // One line for scripts that start a server on free ports.
+  const server::ServerPorts ports = server->ports();
+  std::printf("listening grpc=%s:%d http=%s:%d metrics=%s:%d\n", options.address.c_str(), ports.grpc,
+              options.address.c_str(), ports.http, options.address.c_str(), ports.metrics);
+  std::fflush(stdout);
   int signal_number = 0;
   sigwait(&set, &signal_number);
   server->Shutdown(absl::GetFlag(FLAGS_drain_timeout));
