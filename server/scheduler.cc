@@ -54,6 +54,7 @@ absl::Status Scheduler::Prepare(VariantQueue* queue, int64_t rows) {
   shapes = ShapesOfBatch(shapes, queue->spec().signature.batchable, rows);
   auto context = options_.make_context(*queue->spec().program, shapes, options_.threads_per_slot);
   if (!context.ok()) return context.status();
+  queue->NoteContext();
   absl::MutexLock lock(&mu_);
   bool created = false;
   VariantQueue::BucketPtr bucket = queue->FindOrCreate(shapes, &created);
@@ -102,7 +103,11 @@ void Scheduler::Cancel(const std::shared_ptr<VariantQueue>& queue, const Job* jo
     Forget(job);
     idle_.SignalAll();
   }
-  Finish({{queue, std::move(found), absl::CancelledError("the client cancelled the request while it waited")}});
+  // A transport also cancels what is past its deadline, sometimes before the timer here.
+  absl::Status status = found->deadline <= clock_->Now()
+                            ? Expired(*found)
+                            : absl::CancelledError("the client cancelled the request while it waited");
+  Finish({{queue, std::move(found), std::move(status)}});
 }
 
 void Scheduler::Close(const std::shared_ptr<VariantQueue>& queue) {
@@ -233,6 +238,7 @@ bool Scheduler::NextWork(Work* work, std::vector<Finished>* failed, absl::Time* 
 void Scheduler::MakeLater(const std::shared_ptr<VariantQueue>& queue, const VariantQueue::BucketPtr& bucket) {
   const bool scheduled = loader_->Schedule([this, queue, bucket] {
     auto context = options_.make_context(*queue->spec().program, bucket->shapes, options_.threads_per_slot);
+    if (context.ok()) queue->NoteContext();
     absl::MutexLock lock(&mu_);
     Made(queue, bucket, std::move(context));
   });

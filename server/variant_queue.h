@@ -7,6 +7,7 @@
 #ifndef OCTET_SERVER_VARIANT_QUEUE_H_
 #define OCTET_SERVER_VARIANT_QUEUE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -41,9 +42,10 @@ struct QueueSpec {
   absl::Duration max_queue_delay = absl::ZeroDuration();  // how long a batch that is not full waits for company
   int max_queued = 1024;                                  // requests; more are refused
   std::shared_ptr<ExecutionObserver> observer;            // never null
+  absl::AnyInvocable<void()> on_first_context;            // called once, without locks; may be empty
 };
 
-// Thread-compatible: the scheduler guards it with its mutex; only spec() may be read without.
+// Thread-compatible: the scheduler guards it with its mutex, but for spec() and NoteContext().
 class VariantQueue {
  public:
   // A specialised batch size. Its contexts are lent to slots, one each.
@@ -73,6 +75,11 @@ class VariantQueue {
   explicit VariantQueue(QueueSpec spec) : spec_(std::move(spec)) {}
 
   const QueueSpec& spec() const { return spec_; }
+
+  // Calls on_first_context the first time; on the thread that made the context.
+  void NoteContext() {
+    if (!noted_.exchange(true) && spec_.on_first_context) spec_.on_first_context();
+  }
   const std::deque<std::shared_ptr<Job>>& pending() const { return pending_; }
   void Push(std::shared_ptr<Job> job) { pending_.push_back(std::move(job)); }
   bool Remove(const Job* job);
@@ -111,7 +118,8 @@ class VariantQueue {
   void Take(const Batch& batch, Plan* plan);
   void EvictIdle();
 
-  const QueueSpec spec_;
+  QueueSpec spec_;
+  std::atomic<bool> noted_{false};
   std::deque<std::shared_ptr<Job>> pending_;  // in order of arrival
   std::map<std::vector<Shape>, BucketPtr> buckets_;
   uint64_t uses_ = 0;

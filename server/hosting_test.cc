@@ -1,0 +1,131 @@
+// Settings, metrics and logs: what files say and what operators read.
+#include <string>
+
+#include "base/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/http_server.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/model_settings.h"
+
+namespace octet::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(ModelSettingsTest, ReadsTritonsConfigAndOurParameters) {
+  auto settings = ParseModelSettings(R"(
+      name: "resnet" max_batch_size: 8
+      dynamic_batching { max_queue_delay_microseconds: 500 }
+      version_policy { latest { num_versions: 2 } }
+      parameters { key: "octet.variants" value { string_value: "f32, int8" } }
+      parameters { key: "octet.primary" value { string_value: "int8" } }
+      parameters { key: "someone.else" value { string_value: "x" } }
+      flux_capacitor { gigawatts: 1.21 }
+  )", "resnet");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->config.max_batch_size(), 8);
+  EXPECT_EQ(settings->config.dynamic_batching().max_queue_delay_microseconds(), 500u);
+  EXPECT_THAT(settings->variants, ElementsAre("f32", "int8"));
+  EXPECT_EQ(settings->primary, "int8");
+  ASSERT_FALSE(settings->warnings.empty());
+  EXPECT_THAT(settings->warnings[0], HasSubstr("flux_capacitor"));
+}
+
+void ExpectRefused(const std::string& text, const std::string& message) {
+  auto settings = ParseModelSettings(text, "m");
+  ASSERT_FALSE(settings.ok()) << text;
+  EXPECT_THAT(std::string(settings.status().message()), HasSubstr(message));
+}
+
+TEST(ModelSettingsTest, RefusalsNameTheField) {
+  ExpectRefused("max_batch_size: eight", "line 1");
+  ExpectRefused("name: \"other\"", "'other' in the folder of model 'm'");
+  ExpectRefused("max_batch_size: -1", "max_batch_size: -1");
+  ExpectRefused("ensemble_scheduling { }", "ensemble_scheduling");
+  ExpectRefused("parameters { key: \"octet.primray\" value { string_value: \"int8\" } }", "octet.primray");
+  ExpectRefused("parameters { key: \"octet.primary\" value { string_value: \"INT8\" } }", "'INT8' is no variant name");
+  ExpectRefused("default_model_filename: \"../../etc/passwd\"", "default_model_filename");
+}
+
+TEST(ModelSettingsTest, VersionPolicyChoosesAmongThoseOnDisk) {
+  inference::ModelVersionPolicy policy;
+  EXPECT_THAT(VersionsToLoad(policy, {3, 10, 2}), ElementsAre(10));
+  policy.mutable_latest()->set_num_versions(2);
+  EXPECT_THAT(VersionsToLoad(policy, {3, 10, 2}), ElementsAre(3, 10));
+  policy.mutable_specific()->add_versions(2);
+  policy.mutable_specific()->add_versions(7);
+  EXPECT_THAT(VersionsToLoad(policy, {3, 10, 2}), ElementsAre(2));
+  policy.mutable_all();
+  EXPECT_THAT(VersionsToLoad(policy, {3, 10, 2}), ElementsAre(2, 3, 10));
+}
+
+TEST(MetricsTest, SeriesAppearWithAVariantAndVanishWithIt) {
+  Metrics metrics({"1.2.3", "avx512_vnni", "3.7.2", 2, 1});
+  const VariantLabels labels{"m", "1", "int8"};
+  auto series = metrics.ForVariant(labels);
+  EXPECT_EQ(series, metrics.ForVariant(labels));
+  RequestRecord ok;
+  ok.rows = 3;
+  ok.total = absl::Milliseconds(2);
+  series->Add(ok);
+  RequestRecord full;
+  full.status = WithReason(absl::ResourceExhaustedError("x"), "queue_full");
+  series->Add(full);
+  series->Add(BatchRecord{3, 4, {absl::ZeroDuration(), absl::Milliseconds(1), absl::ZeroDuration()}});
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr(R"(octet_requests_total{model="m",outcome="ok",variant="int8",version="1"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_requests_total{model="m",outcome="queue_full",variant="int8",version="1"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_inferences_total{model="m",variant="int8",version="1"} 3)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_batch_size_bucket{model="m",variant="int8",version="1",le="2"} 0)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_batch_size_bucket{model="m",variant="int8",version="1",le="4"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_build_info{isa="avx512_vnni",onednn="3.7.2",version="1.2.3"} 1)"));
+  series.reset();
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("model=\"m\"")));
+}
+
+TEST(MetricsTest, GaugesAreSampledAtEveryScrape) {
+  Metrics metrics({"1", "avx2", "3", 1, 1});
+  int64_t weights = 1000;
+  metrics.SetSampler([&] {
+    MetricsSample sample;
+    engine::MemoryReport memory;
+    memory.weights = weights;
+    sample.variants.push_back({{"m", "1", "f32"}, memory, 77, absl::Milliseconds(1500), 4});
+    sample.baseline_bytes = 5;
+    return sample;
+  });
+  weights = 2000;
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr(R"(octet_memory_bytes{kind="weights",model="m",variant="f32",version="1"} 2000)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_memory_bytes{kind="file",model="m",variant="f32",version="1"} 77)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_load_seconds{model="m",variant="f32",version="1"} 1.5)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_queue_depth{model="m",variant="f32",version="1"} 4)"));
+  EXPECT_THAT(text, HasSubstr("octet_baseline_bytes 5"));
+}
+
+TEST(MetricsTest, RefusedRequestsCarryNoClientText) {
+  Metrics metrics({"1", "avx2", "3", 1, 1});
+  metrics.CountRefused(absl::NotFoundError("unknown model 'anything a client likes'"));
+  EXPECT_THAT(metrics.Text(), HasSubstr(R"(octet_requests_total{model="",outcome="not_found",variant="",version=""} 1)"));
+}
+
+TEST(LogTest, LinesAreJson) {
+  EXPECT_EQ(FormatLog("T", Severity::kWarning, "a \"b\"", {{"n", 3}, {"path", "x\\y\n"}, {"s", 0.5}}),
+            R"({"time":"T","severity":"warning","message":"a \"b\"","n":3,"path":"x\\y\u000a","s":0.5})");
+}
+
+TEST(HttpServerTest, TakesAFreePort) {
+  auto handler = [](absl::string_view) { return HttpResponse{}; };
+  auto first = HttpServer::Start("127.0.0.1", 0, handler);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_GT((*first)->port(), 0);
+  auto second = HttpServer::Start("127.0.0.1", (*first)->port(), handler);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace octet::server

@@ -1,0 +1,130 @@
+// The model repository: what lies on disk, what is loaded, and which variant a name means.
+//
+//   <root>/<model>/config.pbtxt               optional
+//   <root>/<model>/<version>/model.onnx       the float original: variant f32 (int8 when it holds quantized operators)
+//   <root>/<model>/<version>/model.<variant>.onnx
+//
+// Readers take a snapshot and never wait for a load: a new state is swapped in, the old one drained after.
+#ifndef OCTET_SERVER_REPOSITORY_H_
+#define OCTET_SERVER_REPOSITORY_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "engine/program.h"
+#include "proto/model_config.pb.h"
+#include "server/clock.h"
+#include "server/loader.h"
+#include "server/metrics.h"
+#include "server/model_settings.h"
+#include "server/recorder.h"
+#include "server/scheduler.h"
+#include "server/signature.h"
+
+namespace octet::server {
+
+enum class ModelState : uint8_t { kLoading, kReady, kUnavailable };
+absl::string_view NameOf(ModelState state);  // as RepositoryIndex spells it
+
+// A loaded variant; immutable but for its queue and counts, which are thread-safe.
+struct ServedVariant {
+  VariantLabels labels;
+  ModelSignature signature;
+  std::shared_ptr<engine::Program> program;
+  std::shared_ptr<VariantQueue> queue;
+  std::shared_ptr<VariantRecorder> recorder;
+  absl::Duration default_timeout = absl::InfiniteDuration();  // default_queue_policy
+  int64_t file_bytes = 0;
+  absl::Duration load_time;
+};
+
+struct VariantEntry {
+  ModelState state = ModelState::kLoading;
+  std::string reason;  // why it is unavailable
+  std::shared_ptr<const ServedVariant> served;
+};
+
+struct VersionEntry {
+  std::map<std::string, VariantEntry> variants;
+  std::string primary;    // answers when the client names none
+  std::string reference;  // what others are compared with; empty: none
+};
+
+struct ModelEntry {
+  ModelState state = ModelState::kLoading;
+  std::string reason;
+  inference::ModelConfig config;  // effective, of the latest version's primary
+  std::map<int64_t, VersionEntry> versions;
+};
+
+using RepositorySnapshot = std::map<std::string, std::shared_ptr<const ModelEntry>>;
+
+struct RepositoryOptions {
+  std::string root;
+  int64_t default_max_batch = 32;
+  int max_queued = 1024;
+  std::string isa;  // for the log
+};
+
+// Thread-safe.
+class Repository {
+ public:
+  // All pointers outlive the repository; loads run on `loader`.
+  Repository(RepositoryOptions options, Scheduler* scheduler, Metrics* metrics, Clock* clock, Loader* loader);
+  ~Repository();
+
+  // Scans the root and loads every model in the background; initial_load_done() when through.
+  // Errors: kNotFound, kFailedPrecondition when the root is no folder.
+  absl::Status LoadAll();
+  bool initial_load_done() const;
+  void AwaitInitialLoad() const;
+
+  // (Re)loads or unloads one model in the background; `done` is called on the loader's thread. A reload that fails
+  // leaves what was loaded. Errors given to done: kNotFound, those of loading.
+  void Load(const std::string& model, std::function<void(absl::Status)> done);
+  void Unload(const std::string& model, std::function<void(absl::Status)> done);
+
+  // The variant that answers for a name "model" or "model@variant", a version ("" = latest) and the request parameter
+  // `variant` ("" = none). Errors: kNotFound, kInvalidArgument (two different variants), kUnavailable (loading),
+  // kFailedPrecondition (its load failed: reason quoted).
+  absl::StatusOr<std::shared_ptr<const ServedVariant>> Find(absl::string_view name, absl::string_view version,
+                                                            absl::string_view variant) const;
+
+  // The model that a name's part before '@' means. Errors: kNotFound.
+  absl::StatusOr<std::shared_ptr<const ModelEntry>> FindModel(absl::string_view name) const;
+
+  RepositorySnapshot snapshot() const;
+  std::vector<std::shared_ptr<const ServedVariant>> Served() const;
+
+ private:
+  absl::StatusOr<std::vector<std::string>> ScanModels() const;
+  absl::Status LoadNow(const std::string& model);
+  absl::StatusOr<ModelEntry> LoadModel(const std::string& model);
+  void Swap(const std::string& model, std::shared_ptr<const ModelEntry> entry);
+  void Retire(std::shared_ptr<const ModelEntry> entry);
+
+  const RepositoryOptions options_;
+  Scheduler* const scheduler_;
+  Metrics* const metrics_;
+  Clock* const clock_;
+  Loader* const loader_;
+
+  mutable absl::Mutex mu_;
+  mutable absl::CondVar loaded_;
+  RepositorySnapshot models_ ABSL_GUARDED_BY(mu_);
+  int initial_loads_ ABSL_GUARDED_BY(mu_) = 0;      // still to do
+  bool initial_started_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace octet::server
+
+#endif  // OCTET_SERVER_REPOSITORY_H_

@@ -1,0 +1,210 @@
+// Loading the files of one version: names, twins, primary.
+#include "server/repository_load.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "base/file.h"
+#include "base/status.h"
+#include "server/log.h"
+#include "server/variant_loader.h"
+
+namespace octet::server {
+
+absl::StatusOr<VersionEntry> VersionLoader::Load() {
+  const std::string original = OriginalPath();
+  std::error_code ec;
+  if (std::filesystem::exists(original, ec)) LoadFile(original, "");
+  for (const auto& [variant, path] : TwinFiles()) LoadFile(path, variant);
+  for (const std::string& wanted : settings_.variants) {
+    if (entry_.variants.contains(wanted)) continue;
+    entry_.variants[wanted] = {ModelState::kUnavailable,
+                               absl::StrCat("octet.variants lists '", wanted, "', but ", folder_,
+                                            " holds no file of it (making variants on load is not supported)"),
+                               nullptr};
+  }
+  if (entry_.variants.empty()) {
+    return absl::NotFoundError(absl::StrCat(folder_, " holds neither model.onnx nor model.<variant>.onnx"));
+  }
+  if (absl::Status status = ChooseRoles(); !status.ok()) {
+    for (const auto& [name, variant] : entry_.variants) {
+      if (variant.served != nullptr) scheduler_->Close(variant.served->queue);
+    }
+    return status;
+  }
+  return std::move(entry_);
+}
+
+std::string VersionLoader::OriginalPath() const {
+  const std::string& name = settings_.config.default_model_filename();
+  return absl::StrCat(folder_, "/", name.empty() ? "model.onnx" : name);
+}
+
+std::map<std::string, std::string> VersionLoader::TwinFiles() const {
+  std::map<std::string, std::string> files;
+  std::error_code ec;
+  for (const auto& item : std::filesystem::directory_iterator(folder_, ec)) {
+    const std::string name = item.path().filename().string();
+    absl::string_view variant = name;
+    if (name == "model.onnx" || !absl::ConsumePrefix(&variant, "model.") || !absl::ConsumeSuffix(&variant, ".onnx")) {
+      continue;
+    }
+    if (item.path().string() == OriginalPath()) continue;
+    if (!IsVariantName(variant)) {
+      Log(Severity::kWarning, "file ignored: no variant name between 'model.' and '.onnx'",
+          {{"model", labels_.model}, {"file", item.path().string()}});
+      continue;
+    }
+    if (!Wanted(variant)) continue;
+    files[std::string(variant)] = item.path().string();
+  }
+  return files;
+}
+
+bool VersionLoader::Wanted(absl::string_view variant) const {
+  return settings_.variants.empty() || std::find(settings_.variants.begin(), settings_.variants.end(),
+                                                 std::string(variant)) != settings_.variants.end();
+}
+
+void VersionLoader::LoadFile(const std::string& path, const std::string& named) {
+  std::string variant = named.empty() ? "f32" : named;
+  absl::StatusOr<std::shared_ptr<const ServedVariant>> served = TryFile(path, named, &variant);
+  if (!Wanted(variant)) {
+    if (served.ok()) scheduler_->Close((*served)->queue);
+    return;
+  }
+  if (named.empty()) original_variant_ = variant;
+  if (!served.ok()) {
+    Log(Severity::kError, "variant not loaded",
+        {{"model", labels_.model}, {"version", labels_.version}, {"variant", variant},
+         {"reason", std::string(ReasonOf(served.status()))}, {"error", served.status().ToString()}});
+    entry_.variants[variant] = {ModelState::kUnavailable, std::string(served.status().message()), nullptr};
+    return;
+  }
+  entry_.variants[variant] = {ModelState::kReady, "", *std::move(served)};
+}
+
+absl::Status VersionLoader::CheckDigest(const std::string& source_sha256) {
+  std::error_code ec;
+  if (source_sha256.empty() || !std::filesystem::exists(OriginalPath(), ec)) return absl::OkStatus();
+  if (original_sha256_.empty()) {
+    absl::StatusOr<std::shared_ptr<const Buffer>> bytes = ReadFile(OriginalPath());
+    if (!bytes.ok()) return bytes.status();
+    original_sha256_ =
+        Sha256Hex(absl::MakeConstSpan((*bytes)->data(), static_cast<size_t>((*bytes)->size_bytes())));
+  }
+  if (original_sha256_ == source_sha256) return absl::OkStatus();
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat(
+          "stale twin: it was made from a file with SHA-256 ", source_sha256, ", ", OriginalPath(), " has ",
+          original_sha256_, "; compress the new file or remove this one")),
+      "stale_twin");
+}
+
+absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(const std::string& path,
+                                                                            const std::string& named,
+                                                                            std::string* variant) {
+  const absl::Time start = clock_->Now();
+  OCTET_ASSIGN_OR_RETURN(LoadedFile file, LoadModelFile(path));
+  if (named.empty()) {
+    if (file.quantized) *variant = "int8";
+  } else {
+    OCTET_RETURN_IF_ERROR(CheckDigest(file.source_sha256));
+    if (entry_.variants.contains(named)) {
+      return absl::InvalidArgumentError(absl::StrCat(path, " and ", OriginalPath(), " are both variant '", named, "'"));
+    }
+  }
+  auto served = std::make_shared<ServedVariant>();
+  served->labels = {labels_.model, labels_.version, *variant};
+  OCTET_ASSIGN_OR_RETURN(served->signature, SignatureOf(*file.program, settings_.config.max_batch_size(),
+                                                        options_.default_max_batch));
+  OCTET_RETURN_IF_ERROR(CheckConfig(settings_.config, served->signature));
+  if (auto it = entry_.variants.find(original_variant_); it != entry_.variants.end() && it->second.served != nullptr) {
+    OCTET_RETURN_IF_ERROR(CheckTwins(it->second.served->signature, served->signature));
+  }
+  served->program = std::move(file.program);
+  served->file_bytes = file.file_bytes;
+  served->recorder = std::make_shared<VariantRecorder>(metrics_->ForVariant(served->labels), clock_);
+  OpenQueue(served.get());
+  absl::Status prepared = absl::OkStatus();
+  if (ShapesKnown(served->signature)) prepared = scheduler_->Prepare(served->queue.get(), 1);
+  if (!prepared.ok()) {
+    scheduler_->Close(served->queue);
+    return prepared;
+  }
+  served->load_time = clock_->Now() - start;
+  LogLoaded(*served);
+  return served;
+}
+
+void VersionLoader::OpenQueue(ServedVariant* served) {
+  QueueSpec spec;
+  spec.model_version = served->labels.version;
+  spec.variant = served->labels.variant;
+  spec.signature = served->signature;
+  spec.program = served->program;
+  spec.observer = served->recorder;
+  spec.max_queued = options_.max_queued;
+  const inference::ModelDynamicBatching& batching = settings_.config.dynamic_batching();
+  const inference::ModelQueuePolicy& policy = batching.default_queue_policy();
+  // An hour is past any deadline; the cap keeps the arithmetic of absl::Duration away from infinity.
+  const uint64_t delay = std::min<uint64_t>(batching.max_queue_delay_microseconds(), 3'600'000'000u);
+  spec.max_queue_delay = absl::Microseconds(static_cast<int64_t>(delay));
+  if (policy.max_queue_size() > 0) spec.max_queued = static_cast<int>(std::min(policy.max_queue_size(), 1u << 20));
+  if (policy.default_timeout_microseconds() > 0 && policy.timeout_action() == inference::ModelQueuePolicy::REJECT) {
+    const uint64_t timeout = std::min<uint64_t>(policy.default_timeout_microseconds(), 3'600'000'000u);
+    served->default_timeout = absl::Microseconds(static_cast<int64_t>(timeout));
+  }
+  // The program outlives its queue: spec.program owns it.
+  spec.on_first_context = [program = served->program.get()] {
+    program->ReleaseInitializers();
+    ReturnMemory();
+  };
+  served->queue = scheduler_->Open(std::move(spec));
+}
+
+void VersionLoader::LogLoaded(const ServedVariant& served) const {
+  const engine::MemoryReport memory = served.program->Memory();
+  const graph::BatchProof& proof = served.program->batch_proof();
+  Log(Severity::kInfo, "variant loaded",
+      {{"model", served.labels.model},
+       {"version", served.labels.version},
+       {"variant", served.labels.variant},
+       {"file_bytes", served.file_bytes},
+       {"weights_bytes", memory.weights},
+       {"activations_bytes", memory.activations},
+       {"milliseconds", absl::ToDoubleMilliseconds(served.load_time)},
+       {"max_batch", served.signature.max_batch},
+       {"batching", proof.batchable ? (proof.freed ? "freed from 1" : "proved") : proof.obstacle},
+       {"isa", options_.isa},
+       {"slots", scheduler_->slots()},
+       {"threads_per_slot", scheduler_->threads_per_slot()}});
+  if (settings_.config.max_batch_size() > 0 && !served.signature.batchable) {
+    Log(Severity::kWarning, "max_batch_size has no effect: rows would mix",
+        {{"model", served.labels.model}, {"variant", served.labels.variant}, {"obstacle", proof.obstacle}});
+  }
+}
+
+absl::Status VersionLoader::ChooseRoles() {
+  const auto names = absl::StrJoin(entry_.variants, ", ", [](std::string* out, const auto& item) {
+    absl::StrAppend(out, item.first);
+  });
+  for (const std::string* role : {&settings_.primary, &settings_.reference}) {
+    if (!role->empty() && !entry_.variants.contains(*role)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("config.pbtxt names variant '", *role, "'; there are: ", names));
+    }
+  }
+  entry_.primary = settings_.primary;
+  if (entry_.primary.empty() && entry_.variants.contains(original_variant_)) entry_.primary = original_variant_;
+  if (entry_.primary.empty()) entry_.primary = entry_.variants.begin()->first;
+  entry_.reference = settings_.reference;
+  if (entry_.reference.empty() && entry_.variants.contains("f32")) entry_.reference = "f32";
+  return absl::OkStatus();
+}
+
+}  // namespace octet::server

@@ -1,0 +1,260 @@
+// Wiring of one server.
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <atomic>
+#include <limits>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/cpu.h"
+#include "base/status.h"
+#include "kernels/onednn.h"
+#include "server/clock.h"
+#include "server/http_server.h"
+#include "server/in_flight.h"
+#include "server/loader.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/protocol_views.h"
+#include "server/repository.h"
+#include "server/rpc_service.h"
+#include "server/scheduler.h"
+#include "server/variant_loader.h"
+
+namespace octet::server {
+namespace {
+
+constexpr int kMaxQueuedLoads = 10000;           // models of one repository, reloads
+constexpr int kMaxQueuedSpecialisations = 64;
+
+std::string OnednnVersion() {
+  const dnnl_version_t* v = dnnl_version();
+  return absl::StrCat(v->major, ".", v->minor, ".", v->patch);
+}
+
+class ServerImpl final : public Server {
+ public:
+  ServerImpl(const ServerOptions& options, int threads, const CpuFeatures& cpu)
+      : options_(options),
+        threads_(threads),
+        cpu_(cpu),
+        metrics_({options.version, cpu.isa, OnednnVersion(), threads * options.slots, options.slots}),
+        in_flight_(options.max_in_flight_bytes),
+        specialiser_(1, kMaxQueuedSpecialisations),
+        scheduler_({options.slots, threads, MakeEngineContext}, &clock_, &specialiser_),
+        repository_({options.repository, options.default_max_batch, options.max_queued, cpu.isa}, &scheduler_, &metrics_,
+                    &clock_, &loader_),
+        service_(Environment()) {}
+  ~ServerImpl() override { Shutdown(absl::ZeroDuration()); }
+
+  absl::Status Listen();
+  absl::Status LoadModels();
+
+  ServerPorts ports() const override { return ports_; }
+  bool ready() const override { return !draining_ && repository_.initial_load_done(); }
+  void AwaitReady() const override { repository_.AwaitInitialLoad(); }
+  void Shutdown(absl::Duration drain) override;
+
+ private:
+  RpcEnvironment Environment();
+  absl::Status ListenGrpc();
+  HttpResponse AnswerHealth(absl::string_view path) const;
+  HttpResponse AnswerMetrics(absl::string_view path) const;
+  MetricsSample Sample() const;
+  void UpdateHealth();
+
+  const ServerOptions options_;
+  const int threads_;
+  const CpuFeatures cpu_;
+  SystemClock clock_;
+  Metrics metrics_;
+  InFlightBytes in_flight_;
+  Loader specialiser_;  // makes batch sizes while models load
+  Scheduler scheduler_;
+  Loader loader_{1, kMaxQueuedLoads};  // ended first: what it runs uses all above and the repository
+  Repository repository_;
+  RpcService service_;
+  std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<HttpServer> metrics_http_;
+  std::thread when_loaded_;  // reports readiness once
+  ServerPorts ports_;
+  int64_t baseline_bytes_ = 0;
+  std::atomic<bool> draining_{false};
+  absl::Mutex shutdown_mu_;
+  bool stopped_ ABSL_GUARDED_BY(shutdown_mu_) = false;
+};
+
+RpcEnvironment ServerImpl::Environment() {
+  RpcEnvironment environment;
+  environment.infer = {&repository_, &scheduler_, &metrics_, &clock_, &in_flight_, {}};
+  environment.infer.limits.max_decoded_bytes = options_.max_message_bytes;
+  environment.repository = &repository_;
+  environment.ready = [this] { return ready(); };
+  environment.models_changed = [this] { UpdateHealth(); };
+  environment.version = options_.version;
+  return environment;
+}
+
+absl::Status ServerImpl::ListenGrpc() {
+  grpc::EnableDefaultHealthCheckService(true);
+  static const bool reflection = [] {
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  (void)reflection;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  const std::string listen = absl::StrCat(options_.address, ":", options_.grpc_port);
+  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&service_);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_message_bytes));
+  builder.SetMaxSendMessageSize(-1);
+  // Two servers on one port would share its clients silently.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // The only synchronous service is reflection.
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 2);
+  grpc_ = builder.BuildAndStart();
+  if (grpc_ == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("cannot listen for gRPC on ", listen, ": is the port taken?"));
+  }
+  grpc_->GetHealthCheckService()->SetServingStatus(false);
+  ports_.grpc = port;
+  return absl::OkStatus();
+}
+
+absl::Status ServerImpl::Listen() {
+  OCTET_RETURN_IF_ERROR(ListenGrpc());
+  OCTET_ASSIGN_OR_RETURN(http_, HttpServer::Start(options_.address, options_.http_port,
+                                                  [this](absl::string_view path) { return AnswerHealth(path); }));
+  OCTET_ASSIGN_OR_RETURN(metrics_http_,
+                         HttpServer::Start(options_.address, options_.metrics_port,
+                                           [this](absl::string_view path) { return AnswerMetrics(path); }));
+  ports_.http = http_->port();
+  ports_.metrics = metrics_http_->port();
+  return absl::OkStatus();
+}
+
+absl::Status ServerImpl::LoadModels() {
+  baseline_bytes_ = ResidentBytes();
+  metrics_.SetSampler([this] { return Sample(); });
+  OCTET_RETURN_IF_ERROR(repository_.LoadAll());
+  when_loaded_ = std::thread([this] {
+    repository_.AwaitInitialLoad();
+    UpdateHealth();
+    int ready_models = 0, failed_models = 0;
+    for (const auto& [name, model] : repository_.snapshot()) {
+      ++(model->state == ModelState::kReady ? ready_models : failed_models);
+    }
+    Log(Severity::kInfo, "ready",
+        {{"models", ready_models}, {"failed_models", failed_models}, {"resident_bytes", ResidentBytes()}});
+  });
+  return absl::OkStatus();
+}
+
+void ServerImpl::UpdateHealth() {
+  if (draining_ || !repository_.initial_load_done()) return;
+  grpc::HealthCheckServiceInterface* health = grpc_->GetHealthCheckService();
+  health->SetServingStatus("", true);
+  health->SetServingStatus("inference.GRPCInferenceService", true);
+  for (const auto& [name, model] : repository_.snapshot()) {
+    health->SetServingStatus(name, model->state == ModelState::kReady);
+  }
+}
+
+HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
+  if (path == "/v2/health/live") return {200, "text/plain; charset=utf-8", "live\n"};
+  if (path == "/v2/health/ready") {
+    if (ready()) return {200, "text/plain; charset=utf-8", "ready\n"};
+    return {503, "text/plain; charset=utf-8", draining_ ? "draining\n" : "loading\n"};
+  }
+  absl::string_view model = path;
+  if (absl::ConsumePrefix(&model, "/v2/models/") && absl::ConsumeSuffix(&model, "/ready")) {
+    std::string version;
+    if (const size_t at = model.find("/versions/"); at != absl::string_view::npos) {
+      version = std::string(model.substr(at + sizeof("/versions/") - 1));
+      model = model.substr(0, at);
+    }
+    const absl::StatusOr<bool> is_ready = ModelReadyView(repository_, std::string(model), version);
+    if (!is_ready.ok()) return {404, "text/plain; charset=utf-8", absl::StrCat(is_ready.status().message(), "\n")};
+    if (*is_ready && !draining_) return {200, "text/plain; charset=utf-8", "ready\n"};
+    return {503, "text/plain; charset=utf-8", "not ready\n"};
+  }
+  return {404, "text/plain; charset=utf-8",
+          "served here: /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready\n"};
+}
+
+HttpResponse ServerImpl::AnswerMetrics(absl::string_view path) const {
+  if (path != "/metrics") return {404, "text/plain; charset=utf-8", "served here: /metrics\n"};
+  return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_.Text()};
+}
+
+MetricsSample ServerImpl::Sample() const {
+  MetricsSample sample;
+  for (const std::shared_ptr<const ServedVariant>& served : repository_.Served()) {
+    sample.variants.push_back({served->labels, served->program->Memory(), served->file_bytes, served->load_time,
+                               scheduler_.QueueDepth(*served->queue)});
+  }
+  sample.resident_bytes = ResidentBytes();
+  sample.baseline_bytes = baseline_bytes_;
+  sample.requests_bytes = in_flight_.bytes();
+  return sample;
+}
+
+void ServerImpl::Shutdown(absl::Duration drain) {
+  absl::MutexLock lock(&shutdown_mu_);
+  if (stopped_) return;
+  stopped_ = true;
+  const absl::Time deadline = absl::Now() + drain;
+  draining_ = true;
+  if (grpc_ != nullptr) {
+    Log(Severity::kInfo, "draining", {{"seconds", absl::ToDoubleSeconds(drain)}});
+    grpc_->GetHealthCheckService()->SetServingStatus(false);
+    // Stops accepting, waits for calls under way, cancels what is left at the deadline.
+    grpc_->Shutdown(absl::ToChronoTime(deadline));
+  }
+  scheduler_.Stop(deadline);
+  if (grpc_ != nullptr) grpc_->Wait();
+  metrics_.SetSampler(nullptr);
+  if (when_loaded_.joinable()) when_loaded_.join();
+  metrics_http_.reset();
+  http_.reset();
+  if (grpc_ != nullptr) Log(Severity::kInfo, "stopped");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+  if (options.slots < 1 || options.threads < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slots must be at least 1 and threads at least 0, got ", options.slots, " and ", options.threads));
+  }
+  if (options.max_message_bytes < 1024 || options.max_message_bytes > std::numeric_limits<int>::max()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_message_bytes must lie in [1024, 2147483647], got ", options.max_message_bytes));
+  }
+  const CpuBudget budget = DetectCpuBudget();
+  const CpuFeatures cpu = DetectCpuFeatures();
+  const int threads = options.threads > 0 ? options.threads : std::max(1, budget.threads / options.slots);
+  Log(Severity::kInfo, "starting",
+      {{"version", options.version}, {"cpu", cpu.model_name}, {"isa", cpu.isa}, {"onednn", OnednnVersion()},
+       {"slots", options.slots}, {"threads_per_slot", threads},
+       {"threads_why", options.threads > 0 ? "as asked for" : budget.reason}, {"repository", options.repository}});
+  auto server = std::make_unique<ServerImpl>(options, threads, cpu);
+  OCTET_RETURN_IF_ERROR(server->Listen());
+  Log(Severity::kInfo, "listening", {{"grpc", server->ports().grpc}, {"http", server->ports().http},
+                                     {"metrics", server->ports().metrics}});
+  OCTET_RETURN_IF_ERROR(server->LoadModels());
+  return server;
+}
+
+}  // namespace octet::server
