@@ -173,6 +173,40 @@ void AccumulateImpl(const float* HWY_RESTRICT src, int64_t n, float weight,
   Strips(n, body, body);
 }
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+// Four registers hold the table: two permutations over 128 entries each, the top bit of the source
+// chooses.
+void LookupImpl(const uint8_t* src, int64_t n, const uint8_t* table, uint8_t* dst) {
+  const hn::CappedTag<uint8_t, 64> d;
+  const hn::RebindToSigned<decltype(d)> ds;
+  const auto t0 = hn::LoadU(d, table), t1 = hn::LoadU(d, table + 64);
+  const auto t2 = hn::LoadU(d, table + 128), t3 = hn::LoadU(d, table + 192);
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    const auto v = hn::LoadU(d, src + i);
+    const auto index = hn::IndicesFromVec(d, hn::And(v, hn::Set(d, 127)));
+    const auto low = hn::TwoTablesLookupLanes(d, t0, t1, index);
+    const auto high = hn::TwoTablesLookupLanes(d, t2, t3, index);
+    const auto chosen =
+        hn::IfNegativeThenElse(hn::BitCast(ds, v), hn::BitCast(ds, high), hn::BitCast(ds, low));
+    hn::StoreU(hn::BitCast(d, chosen), d, dst + i);
+  }
+  for (; i < n; ++i) dst[i] = table[src[i]];
+}
+#else
+// A table of 256 bytes stays in the first-level cache: two loads an element, unrolled against the
+// loop's overhead.
+void LookupImpl(const uint8_t* src, int64_t n, const uint8_t* table, uint8_t* dst) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    uint8_t t[8];
+    for (int j = 0; j < 8; ++j) t[j] = table[src[i + j]];
+    for (int j = 0; j < 8; ++j) dst[i + j] = t[j];
+  }
+  for (; i < n; ++i) dst[i] = table[src[i]];
+}
+#endif
+
 }  // namespace HWY_NAMESPACE
 }  // namespace octet::kernels
 HWY_AFTER_NAMESPACE();
@@ -191,6 +225,7 @@ HWY_EXPORT(SumSquaresImpl);
 HWY_EXPORT(MaxImpl);
 HWY_EXPORT(MinImpl);
 HWY_EXPORT(AccumulateImpl);
+HWY_EXPORT(LookupImpl);
 
 void QuantizeRow(const float* src, int64_t n, float scale, int32_t zero_point, uint8_t* dst) {
   HWY_DYNAMIC_DISPATCH(QuantizeU8)(src, n, scale, zero_point, dst);
@@ -220,16 +255,8 @@ void AccumulateRow(const float* src, int64_t n, float weight, float* dst) {
   HWY_DYNAMIC_DISPATCH(AccumulateImpl)(src, n, weight, dst);
 }
 
-// A table of 256 bytes stays in the first-level cache: two loads an element, unrolled against the
-// loop's overhead.
 void LookupRow(const uint8_t* src, int64_t n, const uint8_t* table, uint8_t* dst) {
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    uint8_t t[8];
-    for (int j = 0; j < 8; ++j) t[j] = table[src[i + j]];
-    for (int j = 0; j < 8; ++j) dst[i + j] = t[j];
-  }
-  for (; i < n; ++i) dst[i] = table[src[i]];
+  HWY_DYNAMIC_DISPATCH(LookupImpl)(src, n, table, dst);
 }
 
 }  // namespace octet::kernels

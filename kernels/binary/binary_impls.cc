@@ -20,8 +20,8 @@ absl::string_view NameOf(BinaryKind kind) {
 }
 
 absl::Span<const Implementation<BinaryParams>> BinaryImplementations() {
-  static constexpr Implementation<BinaryParams> kList[] = {{"rows", CreateBinaryRows},
-                                                           {"onednn", CreateBinaryOneDnn},
+  static constexpr Implementation<BinaryParams> kList[] = {{"onednn", CreateBinaryOneDnn},
+                                                           {"rows", CreateBinaryRows},
                                                            {"reference", CreateBinaryReference}};
   return kList;
 }

@@ -52,6 +52,11 @@ struct Source {
   bool dense() const { return nest.dims.size() == 1 && nest.strides[0][0] == 1; }
   bool single() const { return nest.dims.size() == 1 && nest.strides[0][0] == 0; }
 
+  // Fills the whole buffer of an operand that is one value: no block has to do it again.
+  void Prepare(const void* data, float* buffer) const {
+    if (single()) std::fill_n(buffer, kBlock, *Stage(data, 0, 1, buffer));
+  }
+
   // Destination elements [begin, begin + n) of the operand as f32: in `buffer`, or where they lie.
   const float* Stage(const void* data, int64_t begin, int64_t n, float* buffer) const {
     switch (dtype) {
@@ -77,6 +82,14 @@ struct Source {
     return buffer;
   }
 
+  void CopyDense(const float* at, int64_t count, float* buffer) const {
+    std::memcpy(buffer, at, static_cast<size_t>(count) * sizeof(float));
+  }
+  template <typename Q>
+  void CopyDense(const Q* at, int64_t count, float* buffer) const {
+    DequantizeRow(at, count, scale, zero_point, buffer);
+  }
+
   template <typename T, typename Decode>
   void Walk(const T* data, int64_t begin, int64_t n, float* buffer, const Decode& decode) const {
     const int64_t step = nest.strides[0].back();
@@ -84,6 +97,8 @@ struct Source {
       const T* at = data + offsets[0];
       if (step == 0) {
         std::fill_n(buffer, count, decode(*at));
+      } else if (step == 1) {
+        CopyDense(at, count, buffer);
       } else {
         for (int64_t i = 0; i < count; ++i) buffer[i] = decode(at[i * step]);
       }
@@ -115,8 +130,9 @@ struct Plan {
   std::vector<PostOp> post_ops;
 
   void Block(const BindArgs& args, int64_t begin, int64_t n, float* buffers) const {
-    const float* x = a.Stage(args.src[0], begin, n, buffers);
-    const float* y = b.Stage(args.src[1], begin, n, buffers + kBlock);
+    const float* x = a.single() ? buffers : a.Stage(args.src[0], begin, n, buffers);
+    const float* y =
+        b.single() ? buffers + kBlock : b.Stage(args.src[1], begin, n, buffers + kBlock);
     float* out = dst.quant ? buffers + 2 * kBlock : static_cast<float*>(args.dst[0]) + begin;
     if (kind == BinaryKind::kPow) {
       Power(x, y, n, out);
@@ -160,6 +176,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateBinaryRows(const BinaryParams& par
     RunParallel(args.parallel, (n + kBlock - 1) / kBlock, kGrainBytes / 4 / kBlock,
                 [&](int64_t begin, int64_t end) {
                   alignas(64) float buffers[3 * kBlock];
+                  plan.a.Prepare(args.src[0], buffers);
+                  plan.b.Prepare(args.src[1], buffers + kBlock);
                   for (int64_t block = begin; block < end; ++block) {
                     const int64_t at = block * kBlock;
                     plan.Block(args, at, std::min(kBlock, n - at), buffers);
