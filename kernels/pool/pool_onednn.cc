@@ -1,68 +1,110 @@
-// Pool by oneDNN's pooling primitive: f32, and 8-bit storage where source and result share their parameters.
+// Pool by oneDNN's pooling primitive.
+//
+// A change of quantization behind an average is a linear post-op, since averages commute with it:
+//   dst = round(x * src_scale / dst_scale + dst_zero_point - src_zero_point * src_scale /
+//   dst_scale),  x = mean of stored
 #include <algorithm>
-#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kernels/elements.h"
 #include "kernels/onednn.h"
-#include "kernels/pool/pool_lists.h"
+#include "kernels/pool/pool.h"
 
 namespace octet::kernels {
 namespace {
 
-// Averages of stored integers are averages of reals as long as no padding (stored 0, not the zero point) is counted.
-absl::Status Accepts(const PoolParams& p) {
-  const bool padded = std::any_of(p.pads_begin.begin(), p.pads_begin.end(), [](int64_t v) { return v != 0; }) ||
-                      std::any_of(p.pads_end.begin(), p.pads_end.end(), [](int64_t v) { return v != 0; });
-  if (p.src.quant.has_value() || p.dst.quant.has_value()) {
-    if (p.src.quant != p.dst.quant || p.src.dtype != p.dst.dtype) {
-      return absl::UnimplementedError("source and result have different quantization");
-    }
-    if (p.kind == PoolParams::Kind::kAverageIncludePad && padded && p.src.quant->zero_point_at(0) != 0) {
-      return absl::UnimplementedError("counts padding with a zero point");
+using Dims = dnnl::memory::dims;
+
+// Padding behind the source that makes oneDNN's size formula give dst's shape (ceil_mode reaches
+// past the declared pads).
+Dims NeededPadsEnd(const PoolParams& p) {
+  Dims out;
+  for (size_t i = 0; i < p.kernel.size(); ++i) {
+    const int64_t extent = (p.kernel[i] - 1) * p.dilations[i] + 1;
+    const int64_t end = (p.dst.shape[i + 2] - 1) * p.strides[i] + extent;
+    out.push_back(std::max<int64_t>(0, end - p.pads_begin[i] - p.src.shape[i + 2]));
+  }
+  return out;
+}
+
+absl::Status CheckPadding(const PoolParams& p, const Dims& pads_end) {
+  if (p.kind != PoolParams::Kind::kAverageIncludePad) return absl::OkStatus();
+  bool padded = false;
+  for (size_t i = 0; i < pads_end.size(); ++i) {
+    padded = padded || p.pads_begin[i] > 0 || pads_end[i] > 0;
+    if (pads_end[i] > p.pads_end[i]) {
+      return absl::UnimplementedError(
+          "oneDNN divides by the whole window, also beyond the declared padding");
     }
   }
-  if (!IsQuantized8(p.src) && !IsPlainF32(p.src)) return absl::UnimplementedError("storage type");
-  if (NumElements(p.src.shape) == 0 || NumElements(p.dst.shape) == 0) return absl::UnimplementedError("empty tensor");
-  for (size_t d = 0; d < p.kernel.size(); ++d) {
-    // A window that lies in padding alone: oneDNN refuses or gives its smallest value.
-    const int64_t extent = (p.kernel[d] - 1) * p.dilations[d] + 1;
-    if (p.pads_begin[d] >= extent || p.pads_end[d] >= extent) {
-      return absl::UnimplementedError("padding as wide as the window");
-    }
+  if (padded && p.src.quant && p.src.quant->zero_point_at(0) != 0) {
+    return absl::UnimplementedError(
+        "oneDNN pads with the stored value 0, which is not the real 0 here");
   }
   return absl::OkStatus();
 }
 
-}  // namespace
+absl::Status AddRequantization(const PoolParams& p, dnnl::primitive_attr& attr) {
+  if (p.src.quant == p.dst.quant) return absl::OkStatus();
+  const double from = p.src.quant ? double{p.src.quant->scale[0]} : 1;
+  const double to = p.dst.quant ? double{p.dst.quant->scale[0]} : 1;
+  const double src_zero = p.src.quant ? p.src.quant->zero_point_at(0) : 0;
+  const double dst_zero = p.dst.quant ? p.dst.quant->zero_point_at(0) : 0;
+  return DnnlCall("pool", [&] {
+    dnnl::post_ops post_ops;
+    post_ops.append_eltwise(dnnl::algorithm::eltwise_linear, static_cast<float>(from / to),
+                            static_cast<float>(dst_zero - src_zero * from / to));
+    attr.set_post_ops(post_ops);
+  });
+}
 
-absl::StatusOr<std::unique_ptr<Kernel>> CreatePoolOneDnn(const PoolParams& p, const KernelEnv&) {
-  OCTET_RETURN_IF_ERROR(Accepts(p));
+dnnl::algorithm AlgorithmOf(PoolParams::Kind kind) {
+  switch (kind) {
+    case PoolParams::Kind::kMax:
+      return dnnl::algorithm::pooling_max;
+    case PoolParams::Kind::kAverage:
+      return dnnl::algorithm::pooling_avg_exclude_padding;
+    case PoolParams::Kind::kAverageIncludePad:
+      return dnnl::algorithm::pooling_avg_include_padding;
+  }
+  return dnnl::algorithm::undef;
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> Create(const PoolParams& p) {
+  if (NumElements(p.dst.shape) == 0) return absl::UnimplementedError("empty tensor");
+  const Dims pads_end = NeededPadsEnd(p);
+  OCTET_RETURN_IF_ERROR(CheckPadding(p, pads_end));
   OCTET_ASSIGN_OR_RETURN(const dnnl::memory::desc src, DnnlDesc(p.src));
   OCTET_ASSIGN_OR_RETURN(const dnnl::memory::desc dst, DnnlDesc(p.dst));
-  const dnnl::algorithm algorithm = p.kind == PoolParams::Kind::kMax       ? dnnl::algorithm::pooling_max
-                                    : p.kind == PoolParams::Kind::kAverage ? dnnl::algorithm::pooling_avg_exclude_padding
-                                                                           : dnnl::algorithm::pooling_avg_include_padding;
-  using Dims = dnnl::memory::dims;
-  Dims dilations;
-  for (int64_t d : p.dilations) dilations.push_back(d - 1);
+  dnnl::primitive_attr attr;
+  OCTET_RETURN_IF_ERROR(AddRequantization(p, attr));
+  Dims dilations(p.dilations.begin(), p.dilations.end());
+  for (int64_t& dilation : dilations) --dilation;
   DnnlKernelParts parts;
-  OCTET_RETURN_IF_ERROR(DnnlCall("pooling", [&] {
-    dnnl::primitive_attr attr;
+  dnnl::pooling_forward::primitive_desc pd;
+  OCTET_RETURN_IF_ERROR(DnnlCall("pool", [&] {
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const dnnl::pooling_forward::primitive_desc pd(
-        CpuEngine(), dnnl::prop_kind::forward_inference, algorithm, src, dst, Dims(p.strides.begin(), p.strides.end()),
-        Dims(p.kernel.begin(), p.kernel.end()), dilations, Dims(p.pads_begin.begin(), p.pads_begin.end()),
-        Dims(p.pads_end.begin(), p.pads_end.end()), attr);
-    parts.implementation = "onednn:" + ImplName(pd);
+    pd = dnnl::pooling_forward::primitive_desc(CpuEngine(), dnnl::prop_kind::forward_inference,
+                                               AlgorithmOf(p.kind), src, dst, p.strides, p.kernel,
+                                               dilations, p.pads_begin, pads_end, attr);
     parts.primitive = dnnl::pooling_forward(pd);
-    parts.scratch_bytes = static_cast<int64_t>(pd.scratchpad_desc().get_size());
-    using From = DnnlArgument::From;
-    parts.arguments = {{DNNL_ARG_SRC, From::kSrc, 0, src},
-                       {DNNL_ARG_DST, From::kDst, 0, dst},
-                       {DNNL_ARG_SCRATCHPAD, From::kScratch, 0, pd.scratchpad_desc()}};
   }));
+  parts.implementation = absl::StrCat("onednn:", ImplName(pd));
+  parts.scratch_bytes = static_cast<int64_t>(pd.scratchpad_desc().get_size());
+  parts.arguments = {{DNNL_ARG_SRC, DnnlArgument::From::kSrc, 0, src},
+                     {DNNL_ARG_DST, DnnlArgument::From::kDst, 0, dst},
+                     {DNNL_ARG_SCRATCHPAD, DnnlArgument::From::kScratch, 0, pd.scratchpad_desc()}};
   return MakeDnnlKernel(std::move(parts));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Kernel>> CreatePoolOneDnn(const PoolParams& params,
+                                                         const KernelEnv&) {
+  absl::StatusOr<std::unique_ptr<Kernel>> kernel = Create(params);
+  if (kernel.ok() || absl::IsResourceExhausted(kernel.status())) return kernel;
+  return absl::UnimplementedError(kernel.status().message());
 }
 
 }  // namespace octet::kernels

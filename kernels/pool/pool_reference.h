@@ -1,4 +1,8 @@
-// Oracle of Pool: plain loops over the definition of pool.h, in double.
+// Oracle of Pool: plain loops over windows, reals in double.
+//
+//   max: largest real inside the source.   average: sum of the reals inside / count
+//   count: elements inside the source, or inside the declared padding as well (kAverageIncludePad;
+//   padding is real 0)
 #ifndef OCTET_KERNELS_POOL_POOL_REFERENCE_H_
 #define OCTET_KERNELS_POOL_POOL_REFERENCE_H_
 
@@ -11,39 +15,41 @@
 
 namespace octet::kernels {
 
-// One result: `at` is [n, c, spatial...] in dst.
-inline double PoolReferenceAt(const PoolParams& p, const void* src, absl::Span<const int64_t> at) {
-  const Shape strides = StridesIn(p.src);
-  const Shape window(p.kernel.begin(), p.kernel.end());
-  double best = -std::numeric_limits<double>::infinity(), sum = 0;
-  int64_t inside = 0, declared = 0;
-  ForEachIndex(window, [&](absl::Span<const int64_t> k) {
-    int64_t offset = at[0] * strides[0] + at[1] * strides[1];
-    bool in_src = true, in_padded = true;
-    for (size_t d = 0; d < k.size(); ++d) {
-      const int64_t x = at[d + 2] * p.strides[d] - p.pads_begin[d] + k[d] * p.dilations[d];
-      in_src = in_src && x >= 0 && x < p.src.shape[d + 2];
-      in_padded = in_padded && x < p.src.shape[d + 2] + p.pads_end[d];
-      offset += x * strides[d + 2];
-    }
-    declared += in_padded ? 1 : 0;
-    if (!in_src) return;
-    ++inside;
-    const double real = LoadReal(p.src, src, offset);
-    best = std::max(best, real);
-    sum += real;
-  });
-  if (p.kind == PoolParams::Kind::kMax) return inside > 0 ? best : 0;
-  const int64_t divisor = p.kind == PoolParams::Kind::kAverage ? inside : declared;
-  return divisor > 0 ? sum / static_cast<double>(divisor) : 0;
-}
-
+// Requires: params valid.
 inline void PoolReference(const PoolParams& p, const void* src, void* dst) {
-  const Shape strides = StridesIn(p.dst);
+  const size_t spatial = p.kernel.size();
+  const Shape src_strides = StridesIn(p.src), dst_strides = StridesIn(p.dst);
+  const Shape window(p.kernel.begin(), p.kernel.end());
   ForEachIndex(p.dst.shape, [&](absl::Span<const int64_t> at) {
-    int64_t offset = 0;
-    for (size_t d = 0; d < at.size(); ++d) offset += at[d] * strides[d];
-    StoreReal(p.dst, dst, offset, PoolReferenceAt(p, src, at));
+    double sum = 0, largest = -std::numeric_limits<double>::infinity();
+    int64_t inside = 0, declared = 0, largest_at = -1;
+    ForEachIndex(window, [&](absl::Span<const int64_t> k) {
+      int64_t offset = at[0] * src_strides[0] + at[1] * src_strides[1];
+      bool in_src = true, in_pads = true;
+      for (size_t i = 0; i < spatial; ++i) {
+        const int64_t x = at[i + 2] * p.strides[i] - p.pads_begin[i] + k[i] * p.dilations[i];
+        const int64_t size = p.src.shape[i + 2];
+        in_src = in_src && x >= 0 && x < size;
+        in_pads = in_pads && x < size + p.pads_end[i];
+        offset += x * src_strides[i + 2];
+      }
+      declared += in_pads;
+      if (!in_src) return;
+      ++inside;
+      const double real = LoadReal(p.src, src, offset);
+      sum += real;
+      if (largest_at < 0 || real > largest) {
+        largest = real;
+        largest_at = offset;
+      }
+    });
+    const int64_t to = Offset(dst_strides, at);
+    if (p.kind == PoolParams::Kind::kMax) {
+      CopyElement(p.src.dtype, src, largest_at, dst, to);
+      return;
+    }
+    const int64_t count = p.kind == PoolParams::Kind::kAverage ? inside : declared;
+    StoreReal(p.dst, dst, to, sum / static_cast<double>(count));
   });
 }
 
