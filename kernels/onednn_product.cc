@@ -218,6 +218,52 @@ std::vector<float> FoldScales(const QuantParams& weights, int64_t n, float facto
   return scales;
 }
 
+namespace {
+
+dnnl::memory::desc PlainOf(const dnnl::memory::desc& packed) {
+  const dnnl::memory::dims dims = packed.get_dims();
+  dnnl::memory::dims strides(dims.size(), 1);
+  for (size_t i = dims.size() - 1; i-- > 0;) strides[i] = strides[i + 1] * dims[i + 1];
+  return dnnl::memory::desc(dims, packed.get_data_type(), strides);
+}
+
+// oneDNN can take a packed copy apart again unless compensation is stored with it.
+bool CanUnpack(const dnnl::memory::desc& packed) {
+  return DnnlCall("unpacking weights", [&] {
+           const dnnl::reorder::primitive_desc pd(CpuEngine(), packed, CpuEngine(), PlainOf(packed));
+         }).ok();
+}
+
+absl::Status Reorder(const dnnl::memory::desc& from_desc, const std::byte* from_data, const dnnl::memory::desc& to_desc,
+                     std::byte* to_data) {
+  return DnnlCall("packing weights", [&] {
+    dnnl::memory from(from_desc, CpuEngine(), const_cast<std::byte*>(from_data));
+    dnnl::memory to(to_desc, CpuEngine(), to_data);
+    dnnl::stream stream(CpuEngine());
+    dnnl::reorder(from, to).execute(stream, from, to);
+    stream.wait();
+  });
+}
+
+// Row-major weights: a copy of `tensor`, or of the first packed copy under `prefix` once the tensor has been released.
+absl::StatusOr<Buffer> PlainWeights(const WeightStore& store, absl::string_view prefix, const Tensor& tensor,
+                                    const dnnl::memory::desc& plain) {
+  OCTET_ASSIGN_OR_RETURN(Buffer out, Buffer::Allocate(static_cast<int64_t>(plain.get_size())));
+  if (tensor.valid()) {
+    std::memcpy(out.data(), tensor.data(), static_cast<size_t>(tensor.size_bytes()));
+    return out;
+  }
+  const std::shared_ptr<const PackedWeights> first = store.FindFirst(prefix);
+  const auto* desc = first == nullptr ? nullptr : std::any_cast<dnnl::memory::desc>(&first->detail);
+  if (desc == nullptr) return absl::UnimplementedError("the weights were released after packing");
+  // The plain order of the packed copy's own dimensions is that of the operand when that is row-major.
+  if (PlainOf(*desc) != plain) return absl::UnimplementedError("the weights were released after packing");
+  OCTET_RETURN_IF_ERROR(Reorder(*desc, first->data.data(), plain, out.data()));
+  return out;
+}
+
+}  // namespace
+
 absl::StatusOr<dnnl::primitive_desc> ChooseWeightsLayout(const WeightStore& store,
                                                          absl::string_view prefix,
                                                          const dnnl::memory::desc& any,
@@ -229,7 +275,9 @@ absl::StatusOr<dnnl::primitive_desc> ChooseWeightsLayout(const WeightStore& stor
   if (desc == nullptr || *desc == free.query_md(dnnl::query::weights_md)) return free;
   absl::StatusOr<dnnl::primitive_desc> shared = make(*desc);
   if (!shared.ok()) return free;
-  return !tensor.valid() || ImplName(*shared) == ImplName(free) ? *shared : free;
+  // Memory comes first: another layout is packed only where the shared one would fall to the reference.
+  const bool slow = IsReferenceImpl(ImplName(*shared)) && !IsReferenceImpl(ImplName(free));
+  return slow && (tensor.valid() || CanUnpack(*desc)) ? free : *shared;
 }
 
 absl::StatusOr<std::shared_ptr<const PackedWeights>> PackWeights(WeightStore& store,
@@ -238,23 +286,14 @@ absl::StatusOr<std::shared_ptr<const PackedWeights>> PackWeights(WeightStore& st
                                                                  const dnnl::memory::desc& plain,
                                                                  const dnnl::memory::desc& packed) {
   const auto pack = [&]() -> absl::StatusOr<PackedWeights> {
-    if (!tensor.valid()) return absl::UnimplementedError("the weights were released after packing");
     PackedWeights out;
     OCTET_ASSIGN_OR_RETURN(out.data, Buffer::Allocate(static_cast<int64_t>(packed.get_size())));
-    const std::byte* data = tensor.data();
-    Buffer aligned;  // a slice of a file need not be aligned for its type
-    if (reinterpret_cast<uintptr_t>(data) % alignof(float) != 0) {
-      OCTET_ASSIGN_OR_RETURN(aligned, Buffer::Allocate(tensor.size_bytes()));
-      std::memcpy(aligned.data(), data, static_cast<size_t>(tensor.size_bytes()));
-      data = aligned.data();
+    const bool aligned = tensor.valid() && reinterpret_cast<uintptr_t>(tensor.data()) % alignof(float) == 0;
+    Buffer own;  // a slice of a file need not be aligned for its type; a released tensor is unpacked
+    if (!aligned) {
+      OCTET_ASSIGN_OR_RETURN(own, PlainWeights(store, prefix, tensor, plain));
     }
-    OCTET_RETURN_IF_ERROR(DnnlCall("packing weights", [&] {
-      dnnl::memory from(plain, CpuEngine(), const_cast<std::byte*>(data));
-      dnnl::memory to(packed, CpuEngine(), out.data.data());
-      dnnl::stream stream(CpuEngine());
-      dnnl::reorder(from, to).execute(stream, from, to);
-      stream.wait();
-    }));
+    OCTET_RETURN_IF_ERROR(Reorder(plain, aligned ? tensor.data() : own.data(), packed, out.data.data()));
     out.layout = LayoutString(packed);
     out.detail = packed;
     return out;

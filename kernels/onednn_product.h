@@ -82,10 +82,9 @@ class ConstantArguments {
 // scales[n] = factor * weights_scale[n or 0].
 std::vector<float> FoldScales(const QuantParams& weights, int64_t n, float factor);
 
-// Makes the primitive descriptor for a weights layout. First with `any`; when another
-// specialisation has packed these weights (keys that start with `prefix`) in another layout, that
-// layout is used unless it needs a slower implementation (another name than with `any`), which
-// allows a second copy while `tensor` has not been released.
+// Makes the primitive descriptor for a weights layout: that of the copy that another specialisation has packed (keys
+// that start with `prefix`), else what oneDNN likes best (`any`). A second copy in another layout is allowed only where
+// the first would fall to oneDNN's reference; once `tensor` has been released it is made from the first copy.
 using MakePd = absl::FunctionRef<absl::StatusOr<dnnl::primitive_desc>(const dnnl::memory::desc&)>;
 absl::StatusOr<dnnl::primitive_desc> ChooseWeightsLayout(const WeightStore& store,
                                                          absl::string_view prefix,
