@@ -109,7 +109,7 @@ class Exporter {
     model_.set_ir_version(opset_ > 17 ? 10 : 8);
     model_.set_producer_name("octet");
     proto_.set_name(graph_.name.empty() ? "octet" : graph_.name);
-    for (const Value& value : graph_.values) names_.insert(value.name);
+    for (const Value& value : graph_.values) names_.used.insert(value.name);
     OCTET_RETURN_IF_ERROR(AddSignature());
     OCTET_RETURN_IF_ERROR(AddInitializers());
     for (const Node& node : graph_.nodes) {
@@ -127,10 +127,27 @@ class Exporter {
         "the model is larger than 2 GB, the limit of one ONNX file");
   }
 
-  std::string UniqueName(absl::string_view stem) {
-    std::string name(stem);
-    for (int i = 1; !names_.insert(name).second; ++i) name = absl::StrCat(stem, "_", i);
-    return name;
+  // A set of names in use and, by stem, the last suffix given.
+  struct Names {
+    absl::flat_hash_set<std::string> used;
+    absl::flat_hash_map<std::string, int> suffix;
+
+    std::string Unique(const std::string& stem) {
+      if (used.insert(stem).second) return stem;
+      std::string name;
+      do {
+        name = absl::StrCat(stem, "_", ++suffix[stem]);
+      } while (!used.insert(name).second);
+      return name;
+    }
+  };
+
+  std::string UniqueName(const std::string& stem) { return names_.Unique(stem); }
+
+  // ONNX Runtime 1.21 derives names from nodes' names in some fusions and then refuses two that are
+  // equal, so every node gets a name and no two share one.
+  std::string UniqueNodeName(const std::string& name, const std::string& output) {
+    return node_names_.Unique(name.empty() ? absl::StrCat(output, "_node") : name);
   }
 
   static void SetType(const Value& value, ValueInfoProto* info) {
@@ -227,7 +244,7 @@ class Exporter {
     const QuantParams& quant = *graph_.value(id).quant;
     NodeProto* node = proto_.add_node();
     node->set_op_type(op);
-    node->set_name(name);
+    node->set_name(UniqueNodeName(name, to));
     node->add_input(from);
     node->add_input(names.scale);
     if (!names.zero_point.empty()) node->add_input(names.zero_point);
@@ -247,8 +264,7 @@ class Exporter {
     const bool shape_only = node.op == "Shape" || node.op == "Size";
     if (!value.quant.has_value() || shape_only) return value.name;
     const std::string real = UniqueName(absl::StrCat(value.name, "_dequantized"));
-    OCTET_RETURN_IF_ERROR(
-        AddConversion("DequantizeLinear", absl::StrCat(real, "_node"), id, value.name, real));
+    OCTET_RETURN_IF_ERROR(AddConversion("DequantizeLinear", "", id, value.name, real));
     return real;
   }
 
@@ -264,7 +280,11 @@ class Exporter {
     NodeProto proto;
     proto.set_op_type(node.op);
     proto.set_domain(node.domain);
-    proto.set_name(node.name);
+    std::string first;
+    for (ValueId id : node.outputs) {
+      if (first.empty() && id != kNoValue) first = graph_.value(id).name;
+    }
+    proto.set_name(UniqueNodeName(node.name, first));
     if (!node.domain.empty()) domains_.push_back(node.domain);
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const bool inlined = InputBecomesAttribute(graph_, node, i, opset_);
@@ -288,8 +308,7 @@ class Exporter {
     OCTET_RETURN_IF_ERROR(SetAttributes(node, &proto));
     *proto_.add_node() = std::move(proto);
     for (const auto& [id, real] : rounded) {
-      OCTET_RETURN_IF_ERROR(AddConversion("QuantizeLinear", absl::StrCat(real, "_node"), id, real,
-                                          graph_.value(id).name));
+      OCTET_RETURN_IF_ERROR(AddConversion("QuantizeLinear", "", id, real, graph_.value(id).name));
     }
     return absl::OkStatus();
   }
@@ -330,7 +349,8 @@ class Exporter {
   ModelProto model_;
   GraphProto& proto_;
   int64_t opset_ = 0;
-  absl::flat_hash_set<std::string> names_;
+  Names names_;  // of values
+  Names node_names_;
   absl::flat_hash_map<ValueId, ParameterNames> parameters_;
   std::vector<std::string> domains_;
 };

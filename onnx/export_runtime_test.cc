@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "onnx/export.h"
+#include "onnx/import.h"
 #include "onnx/onnx_pb.h"
 
 namespace octet::onnx_io {
@@ -152,6 +153,113 @@ TEST(ExportInOnnxRuntime, RunsFusedAndAgreesWithTheDefinition) {
   EXPECT_LE(differ, 3);
   EXPECT_GT(*std::max_element(y.begin(), y.end()), 0);
 }
+
+// Runs a model on inputs drawn from a seed; free dimensions are 1.
+enum class Qdq { kAsWritten, kFused };
+
+std::vector<std::vector<float>> RunModel(const Ort::Env& env, const std::string& bytes, Qdq qdq) {
+  Ort::SessionOptions options;
+  options.SetIntraOpNumThreads(1);
+  if (qdq == Qdq::kAsWritten) options.AddConfigEntry("session.disable_quant_qdq", "1");
+  Ort::Session session(env, bytes.data(), bytes.size(), options);
+  Ort::AllocatorWithDefaultOptions allocator;
+  std::vector<std::string> names;
+  std::vector<std::vector<float>> content;
+  std::vector<Ort::Value> inputs;
+  const CounterRng rng(5);
+  uint64_t draw = 0;
+  for (size_t i = 0; i < session.GetInputCount(); ++i) {
+    names.push_back(session.GetInputNameAllocated(i, allocator).get());
+    const Ort::TypeInfo type = session.GetInputTypeInfo(i);
+    std::vector<int64_t> dims = type.GetTensorTypeAndShapeInfo().GetShape();
+    size_t n = 1;
+    for (int64_t& d : dims) {
+      d = std::max<int64_t>(d, 1);
+      n *= static_cast<size_t>(d);
+    }
+    content.emplace_back(n);
+    for (float& v : content.back()) v = static_cast<float>(rng.Uniform(draw++) * 2 - 1);
+    inputs.push_back(Ort::Value::CreateTensor<float>(
+        Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault), content.back().data(), n,
+        dims.data(), dims.size()));
+  }
+  std::vector<std::string> output_names;
+  for (size_t i = 0; i < session.GetOutputCount(); ++i) {
+    output_names.push_back(session.GetOutputNameAllocated(i, allocator).get());
+  }
+  std::vector<const char*> in, out;
+  for (const std::string& name : names) in.push_back(name.c_str());
+  for (const std::string& name : output_names) out.push_back(name.c_str());
+  const auto results =
+      session.Run(Ort::RunOptions(), in.data(), inputs.data(), in.size(), out.data(), out.size());
+  std::vector<std::vector<float>> values;
+  for (const Ort::Value& result : results) {
+    const size_t n = result.GetTensorTypeAndShapeInfo().GetElementCount();
+    const float* data = result.GetTensorData<float>();
+    values.emplace_back(data, data + n);
+  }
+  return values;
+}
+
+// ||a - b|| / ||b||
+double RelativeDistance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    norm += std::pow(static_cast<double>(b[i]), 2);
+  }
+  return std::sqrt(difference / std::max(norm, 1e-30));
+}
+
+class RealModelInOnnxRuntime : public ::testing::TestWithParam<const char*> {};
+
+// Import rewrites older forms and export says them anew: ONNX Runtime must see the same function
+// before and after.
+TEST_P(RealModelInOnnxRuntime, MeansTheSameAfterImportAndExport) {
+  const std::string path = std::string(OCTET_SHARED) + "/models/" + GetParam() + "/model.onnx";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
+  const auto file = ReadFile(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const std::string original(reinterpret_cast<const char*>((*file)->data()),
+                             static_cast<size_t>((*file)->size_bytes()));
+  const auto graph = ImportFile(path);
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const auto exported = ExportModel(*graph);
+  ASSERT_TRUE(exported.ok()) << exported.status();
+  try {
+    Ort::Env env(ORT_LOGGING_LEVEL_ERROR, "octet");
+    // QOperator files compute in integers: the exported pairs must fuse back into the same kernels.
+    // QDQ files are compared as they are written.
+    const std::string name = GetParam();
+    const bool integer =
+        name.find("int8") != std::string::npos || name.find("qoperator") != std::string::npos;
+    const Qdq qdq = integer ? Qdq::kFused : Qdq::kAsWritten;
+    const auto before = RunModel(env, original, qdq);
+    const auto after = RunModel(env, *exported, qdq);
+    ASSERT_EQ(before.size(), after.size());
+    for (size_t i = 0; i < before.size(); ++i) {
+      ASSERT_EQ(before[i].size(), after[i].size());
+      EXPECT_LT(RelativeDistance(after[i], before[i]), 1e-4) << "output " << i;
+    }
+  } catch (const Ort::Exception& e) {
+    FAIL() << e.what();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, RealModelInOnnxRuntime,
+    ::testing::Values("mnist-12", "mnist-burn", "resnet20-cifar10", "squeezenet-fp32",
+                      "mobilenetv2-torch-dq32", "mobilenetv2-qdq-torch", "ultraface-rfb-320",
+                      "super-resolution-10", "micro-kws-qdq", "micro-kws-qoperator",
+                      "mobilenetv2-12-int8", "mlperf-tiny-ic-int8", "mlperf-tiny-kws-int8",
+                      "deeplab-mbv2-dm05", "vit-pgd-cifar10", "yolox-nano", "ppocr-mobile-v2-cls",
+                      "fastestdet", "osnet-x0-25", "sinet-portrait", "basic-pitch", "dnsmos-p835",
+                      "oww-embedding", "yunet-n-dynamic", "ppocr-v3-det"),
+    [](const auto& param) {
+      std::string name = param.param;
+      for (char& c : name) c = c == '-' ? '_' : c;
+      return name;
+    });
 
 }  // namespace
 }  // namespace octet::onnx_io

@@ -73,7 +73,7 @@ std::string Structure(const Graph& g) {
     out += "\n";
   }
   for (const Node& node : g.nodes) {
-    absl::StrAppend(&out, node.op, " '", node.name, "'");
+    out += node.op;  // names of nodes: export gives every node one
     std::vector<std::string> attributes;
     for (const auto& [key, a] : node.attributes) attributes.push_back(key + "=" + AttributeText(a));
     std::sort(attributes.begin(), attributes.end());
@@ -124,6 +124,7 @@ TEST(Export, FloatModelRoundTrips) {
   const ModelProto out = RoundTrip(*g);
   EXPECT_EQ(out.ir_version(), 8);
   EXPECT_EQ(out.opset_import(0).version(), 17);
+  EXPECT_EQ(out.graph().node(0).name(), "conv1");
   EXPECT_THAT(Ops(out), ElementsAre("Conv", "Relu", "Add", "GlobalAveragePool", "Reshape", "Gemm",
                                     "Softmax"));
 }
@@ -241,6 +242,19 @@ TEST(Export, NewFormsAreSaidInOpset17) {
   EXPECT_EQ(out.graph().node(0).input_size(), 1);
   EXPECT_EQ(out.graph().node(0).attribute(0).name(), "axes");
   EXPECT_EQ(out.graph().initializer_size(), 0);
+}
+
+TEST(Export, NodeNamesAreUniqueAndNeverEmpty) {
+  TestModel m(9);
+  m.Input("x", {2, 3, 4}).Output("y");
+  m.Node("Softmax", {"x"}, {"s"}, "soft");  // becomes three nodes
+  m.Node("Relu", {"s"}, {"y"});
+  auto g = m.Import();
+  ASSERT_TRUE(g.ok()) << g.status();
+  const ModelProto out = RoundTrip(*g);
+  std::vector<std::string> names;
+  for (const auto& node : out.graph().node()) names.push_back(node.name());
+  EXPECT_THAT(names, ElementsAre("soft", "soft_1", "soft_2", "y_node"));
 }
 
 TEST(Export, WhatOnnxCannotSayIsRefused) {

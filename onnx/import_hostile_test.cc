@@ -1,4 +1,5 @@
-// Hostile files: every one gives a status that says what is wrong; none crashes, hangs or asks for absurd memory.
+// Hostile files: every one gives a status that says what is wrong; none crashes, hangs or asks for
+// absurd memory.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -51,7 +52,8 @@ TEST(HostileImport, TruncationAtEveryByteIsRefused) {
   }
 }
 
-// Whatever the bytes are, import ends with a status; under ASan and UBSan it also proves that nothing is read astray.
+// Whatever the bytes are, import ends with a status; under ASan and UBSan it also proves that
+// nothing is read astray.
 void FlipBits(const std::string& whole, int rounds, uint64_t seed) {
   const CounterRng rng(seed);
   uint64_t draw = 0;
@@ -136,8 +138,8 @@ TEST(HostileImport, DanglingInputMissingOutputAndDuplicates) {
   EXPECT_THAT(StatusOf(missing).message(), HasSubstr("output 'never' is produced by no node"));
   TestModel twice = SmallNet();
   twice.Node("Relu", {"x"}, {"r"}, "again");
-  EXPECT_THAT(StatusOf(twice).message(),
-              AllOf(HasSubstr("node 'again' (Relu)"), HasSubstr("produced already by node 'relu1'")));
+  EXPECT_THAT(StatusOf(twice).message(), AllOf(HasSubstr("node 'again' (Relu)"),
+                                               HasSubstr("produced already by node 'relu1'")));
   TestModel shadow = SmallNet();
   shadow.Node("Relu", {"x"}, {"w"}, "shadow");
   EXPECT_THAT(StatusOf(shadow).message(), HasSubstr("already by a graph input or an initializer"));
@@ -163,10 +165,15 @@ TEST(HostileImport, MissingTensorContent) {
 
 TEST(HostileImport, AbsurdAndOverflowingDimensions) {
   const int64_t huge = int64_t{1} << 62;
-  const std::vector<TestModel::Dims> shapes = {
-      {huge}, {huge, 4}, {int64_t{1} << 32, int64_t{1} << 32}, {-1}, {huge, huge, 0},
-      {std::numeric_limits<int64_t>::max(), 2}, {std::numeric_limits<int64_t>::min()},
-      TestModel::Dims(40, 2), {1000000000, 1000}};
+  const std::vector<TestModel::Dims> shapes = {{huge},
+                                               {huge, 4},
+                                               {int64_t{1} << 32, int64_t{1} << 32},
+                                               {-1},
+                                               {huge, huge, 0},
+                                               {std::numeric_limits<int64_t>::max(), 2},
+                                               {std::numeric_limits<int64_t>::min()},
+                                               TestModel::Dims(40, 2),
+                                               {1000000000, 1000}};
   for (const auto& dims : shapes) {
     for (const int type : {TensorProto::FLOAT, TensorProto::INT4, TensorProto::INT64}) {
       TestModel m = SmallNet();
@@ -181,7 +188,8 @@ TEST(HostileImport, AbsurdAndOverflowingDimensions) {
 }
 
 TEST(HostileImport, GiganticTensorInFewTypedBytes) {
-  // int64_data of 3 varint bytes for 2^40 elements, int32_data for f16, float_data for f32: refused before allocation.
+  // int64_data of 3 varint bytes for 2^40 elements, int32_data for f16, float_data for f32: refused
+  // before allocation.
   for (const int type : {TensorProto::INT64, TensorProto::FLOAT16, TensorProto::FLOAT}) {
     TestModel m = SmallNet();
     auto* t = m.graph().mutable_initializer(0);
@@ -257,7 +265,8 @@ TEST(HostileImport, Versions) {
 TEST(HostileImport, OperatorsAndAttributesThatWeDoNotHave) {
   TestModel op = SmallNet();
   op.graph().mutable_node(1)->set_op_type("Frobnicate");
-  EXPECT_THAT(StatusOf(op).message(), HasSubstr("node 'relu1' (Frobnicate): operator 'Frobnicate'"));
+  EXPECT_THAT(StatusOf(op).message(),
+              HasSubstr("node 'relu1' (Frobnicate): operator 'Frobnicate'"));
   TestModel domain = SmallNet();
   domain.graph().mutable_node(1)->set_domain("evil.corp");
   EXPECT_THAT(StatusOf(domain).message(), HasSubstr("'evil.corp'"));
@@ -267,7 +276,8 @@ TEST(HostileImport, OperatorsAndAttributesThatWeDoNotHave) {
               HasSubstr("node 'relu1' (Relu): attribute 'power' (an int) is not known"));
   TestModel kind = SmallNet();
   SetString(kind.graph().mutable_node(4), "allowzero", "yes");
-  EXPECT_THAT(StatusOf(kind).message(), HasSubstr("attribute 'allowzero': expected an int, found a string"));
+  EXPECT_THAT(StatusOf(kind).message(),
+              HasSubstr("attribute 'allowzero': expected an int, found a string"));
   TestModel inputs = SmallNet();
   inputs.graph().mutable_node(1)->add_input("x");
   EXPECT_THAT(StatusOf(inputs).message(), HasSubstr("node 'relu1' (Relu): expected 1 to 1 inputs"));
@@ -308,7 +318,8 @@ TEST(HostileImport, DeepSubgraphs) {
         out.push_back(static_cast<char>(n));
         return out + body;
       };
-      inner = field(1, node->SerializeAsString() + field(5, a->SerializeAsString() + field(6, inner)));
+      inner =
+          field(1, node->SerializeAsString() + field(5, a->SerializeAsString() + field(6, inner)));
     }
     TestModel m = SmallNet();
     m.graph().clear_node();
@@ -323,8 +334,8 @@ TEST(HostileImport, DeepSubgraphs) {
     for (; n >= 0x80; n >>= 7) bytes.push_back(static_cast<char>(n | 0x80));
     bytes.push_back(static_cast<char>(n));
     const absl::Status status = StatusOfBytes(bytes + graph);
-    EXPECT_THAT(status.message(), depth > 16 ? HasSubstr("nested deeper than 16")
-                                             : HasSubstr("(If): operator 'If'"))
+    EXPECT_THAT(status.message(),
+                depth > 16 ? HasSubstr("nested deeper than 16") : HasSubstr("(If): operator 'If'"))
         << depth;
   }
 }
@@ -366,6 +377,36 @@ TEST(HostileImport, SharedConstantsCannotMultiply) {
   EXPECT_EQ(StatusOf(m).code(), absl::StatusCode::kResourceExhausted) << StatusOf(m);
 }
 
+// Linear work: each shape of file below takes well under a second, and minutes where a step is
+// quadratic.
+TEST(HostileImport, ManyNodesOfOneKind) {
+  constexpr int kNodes = 30000;
+  TestModel chain(13);
+  chain.Input("x", {4}).Output("y").F32("s", {}, {0.5f});
+  std::string at = "x";
+  for (int i = 0; i < kNodes; ++i) {
+    const std::string n = std::to_string(i);
+    chain.Node("QuantizeLinear", {at, "s"}, {"q" + n}, "same");
+    chain.Node("DequantizeLinear", {"q" + n, "s"}, {"d" + n}, "same");
+    chain.Node("Identity", {"d" + n}, {"i" + n}, "same");
+    at = "i" + n;
+  }
+  chain.Node("Relu", {at}, {"y"});
+  EXPECT_TRUE(StatusOf(chain).ok()) << StatusOf(chain);
+
+  TestModel shared(13);
+  shared.Input("x", {4}).Output("y").S8("w", {4}, {1, 2, 3, 4}).S8("z", {}, {1});
+  std::vector<std::string> terms = {"x"};
+  for (int i = 0; i < kNodes; ++i) {
+    const std::string n = std::to_string(i);
+    shared.F32("s" + n, {}, {static_cast<float>(i + 1)});
+    shared.Node("DequantizeLinear", {"w", "s" + n}, {"d" + n});
+    terms.push_back("d" + n);
+  }
+  shared.Node("Sum", terms, {"y"});
+  EXPECT_TRUE(StatusOf(shared).ok()) << StatusOf(shared);
+}
+
 class ExternalData : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -397,7 +438,8 @@ class ExternalData : public ::testing::Test {
     add("offset", offset);
     add("length", length);
     const std::string path = (root_ / "model/model.onnx").string();
-    if (!WriteFileAtomically(path, m.proto.SerializeAsString()).ok()) return absl::InternalError("");
+    if (!WriteFileAtomically(path, m.proto.SerializeAsString()).ok())
+      return absl::InternalError("");
     return ImportFile(path);
   }
 

@@ -49,7 +49,11 @@ std::string Quoted(absl::string_view name) {
 
 std::string ImportState::UniqueName(absl::string_view stem) {
   std::string name(stem);
-  for (int i = 1; !used_names.insert(name).second; ++i) name = absl::StrCat(stem, "_", i);
+  if (used_names.insert(name).second) return name;
+  int& suffix = next_suffix[name];
+  do {
+    name = absl::StrCat(stem, "_", ++suffix);
+  } while (!used_names.insert(name).second);
   return name;
 }
 
@@ -271,8 +275,10 @@ ValueId NodeImporter::QuantizedConstant(ValueId id, const QuantParams& quant) {
     return id;
   }
   std::vector<ValueId>& copies = state_.quantized_copies[id];
-  for (ValueId copy : copies) {
-    if (value(copy).quant == quant) return copy;
+  constexpr size_t kMaxCompared =
+      64;  // real files have one or two; a hostile one must not make this quadratic
+  for (size_t i = 0; i < std::min(copies.size(), kMaxCompared); ++i) {
+    if (value(copies[i]).quant == quant) return copies[i];
   }
   Value v = value(id);
   v.name = state_.UniqueName(absl::StrCat(v.name, "_quantized"));

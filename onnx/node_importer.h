@@ -42,6 +42,8 @@ struct ImportState {
   absl::flat_hash_map<graph::ValueId, std::vector<graph::ValueId>>
       quantized_copies;  // of constants
 
+  absl::flat_hash_map<std::string, int> next_suffix;  // by stem: keeps UniqueName linear
+
   // What may still be made of shared constants: without it, a small file whose nodes all read one
   // large tensor could ask for any amount of memory.
   int64_t scales_left = 0;        // elements of QuantParams::scale
