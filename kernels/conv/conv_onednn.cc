@@ -3,9 +3,12 @@
 // Weights are packed once per layout ("<id>/conv/<layout>"); later specialisations take over that
 // layout. A plain source with a channels-last destination, which oneDNN computes by its reference
 // only, is reordered in scratch memory first.
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/parallel_for.h"
 #include "base/status.h"
 #include "kernels/conv/conv.h"
 #include "kernels/elements.h"
@@ -180,10 +183,36 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const Kernel
   return std::make_unique<ReorderedConv>(std::move(reorder), std::move(kernel), p.src.size_bytes());
 }
 
+// Below this much work a second thread costs more to wake than it saves, and with the blocking for one thread small
+// batches accept the layout of large ones (measured on AMX: 1x1 over 16 rows wants another layout on two threads).
+constexpr int64_t kOneThreadMultiplyAdds = int64_t{1} << 20;
+
+int64_t MultiplyAdds(const ConvParams& p) {
+  return NumElements(p.weights_shape) * (NumElements(p.dst.shape) / std::max<int64_t>(p.dst.shape[1], 1));
+}
+
+// oneDNN fixes the threads of a primitive when it is created.
+class TeamScope {
+ public:
+  explicit TeamScope(int threads) : before_(CurrentTeamSize()) { SetTeamSize(threads); }
+  ~TeamScope() { SetTeamSize(before_); }
+  TeamScope(const TeamScope&) = delete;
+  TeamScope& operator=(const TeamScope&) = delete;
+
+ private:
+  int before_;
+};
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnn(const ConvParams& params,
                                                          const KernelEnv& env) {
+  if (env.threads > 1 && MultiplyAdds(params) < kOneThreadMultiplyAdds) {
+    const TeamScope alone(1);
+    absl::StatusOr<std::unique_ptr<Kernel>> kernel = Create(params, env);
+    // The brgemm implementations keep the thread count they were made for; others may ask for the team's at run time.
+    if (kernel.ok() && absl::StartsWith((*kernel)->implementation(), "onednn:br")) return kernel;
+  }
   absl::StatusOr<std::unique_ptr<Kernel>> kernel = Create(params, env);
   if (!kernel.ok()) return AsRefusal(kernel.status());
   return kernel;
