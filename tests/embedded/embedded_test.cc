@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 
-#include "base/cpu.h"
 #include "compress/compress.h"
 #include "data/sample_reader.h"
 #include "engine/program.h"
@@ -133,16 +131,7 @@ TEST_F(EmbeddedTest, AllBucketsShareOnePackedCopyOfEachWeight) {
       ++copies[name + " " + role];
     }
     EXPECT_FALSE(copies.empty());
-    // AMX kernels of 1x1 convolutions over 16 or fewer rows accept one layout only, those over more another: where a
-    // shared layout would fall to the reference (1,000 times slower) the engine packs a second copy.
-    const char* limit = std::getenv("ONEDNN_MAX_CPU_ISA");
-    const bool amx = DetectCpuFeatures().isa == "amx_int8" && limit == nullptr;
-    int second_copies = 0;
-    for (const auto& [constant, count] : copies) {
-      EXPECT_LE(count, amx ? 2 : 1) << constant;
-      second_copies += count - 1;
-    }
-    EXPECT_LE(second_copies, 2);
+    for (const auto& [constant, count] : copies) EXPECT_EQ(count, 1) << constant;
   }
 }
 
