@@ -183,7 +183,7 @@ std::string Metrics::Text() const {
   for (const MetricsSample::Variant& variant : sample.variants) AddVariant(variant, &gauges);
   gauges.Add("octet_process_resident_bytes", "Resident size of the process.", {},
              static_cast<double>(sample.resident_bytes));
-  gauges.Add("octet_baseline_bytes", "Resident size after start and before the first model was loaded.", {},
+  gauges.Add("octet_baseline_bytes", "Resident size before the first model was loaded, and the program's own pages as they are now.", {},
              static_cast<double>(sample.baseline_bytes));
   gauges.Add("octet_requests_in_flight_bytes", "Bytes of requests and replies in flight.", {},
              static_cast<double>(sample.requests_bytes));

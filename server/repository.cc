@@ -142,6 +142,7 @@ void Repository::Unload(const std::string& model, std::function<void(absl::Statu
 }
 
 absl::Status Repository::LoadNow(const std::string& model) {
+  if (stopping_) return WithReason(absl::UnavailableError("the server is shutting down"), "draining");
   std::shared_ptr<const ModelEntry> old;
   {
     absl::MutexLock lock(&mu_);

@@ -8,6 +8,7 @@
 #ifndef OCTET_SERVER_REPOSITORY_H_
 #define OCTET_SERVER_REPOSITORY_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -93,6 +94,9 @@ class Repository {
   void Load(const std::string& model, std::function<void(absl::Status)> done);
   void Unload(const std::string& model, std::function<void(absl::Status)> done);
 
+  // Loads that have not begun fail with kUnavailable from now on.
+  void StopLoading() { stopping_ = true; }
+
   // The variant that answers for a name "model" or "model@variant", a version ("" = latest) and the request parameter
   // `variant` ("" = none). Errors: kNotFound, kInvalidArgument (two different variants), kUnavailable (loading),
   // kFailedPrecondition (its load failed: reason quoted).
@@ -118,6 +122,7 @@ class Repository {
   Clock* const clock_;
   Loader* const loader_;
 
+  std::atomic<bool> stopping_{false};
   mutable absl::Mutex mu_;
   mutable absl::CondVar loaded_;
   RepositorySnapshot models_ ABSL_GUARDED_BY(mu_);

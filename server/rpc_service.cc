@@ -37,8 +37,7 @@ class RefusedStream final
 };
 
 // Finishes a call from the loader's thread.
-std::function<void(absl::Status)> FinishLater(Context* context, std::function<void()> changed) {
-  Reactor* reactor = context->DefaultReactor();
+std::function<void(absl::Status)> FinishLater(Reactor* reactor, Context* context, std::function<void()> changed) {
   return [reactor, context, changed = std::move(changed)](const absl::Status& status) {
     changed();
     reactor->Finish(ToGrpc(status, context));
@@ -102,14 +101,16 @@ Reactor* RpcService::RepositoryModelLoad(Context* context, const inference::Repo
   if (!request->parameters().empty()) {
     return Unsupported(context, "parameters of RepositoryModelLoad: change the files, then load");
   }
-  environment_.repository->Load(request->model_name(), FinishLater(context, environment_.models_changed));
-  return context->DefaultReactor();
+  Reactor* reactor = context->DefaultReactor();  // every call of it makes a new one
+  environment_.repository->Load(request->model_name(), FinishLater(reactor, context, environment_.models_changed));
+  return reactor;
 }
 
 Reactor* RpcService::RepositoryModelUnload(Context* context, const inference::RepositoryModelUnloadRequest* request,
                                            inference::RepositoryModelUnloadResponse*) {
-  environment_.repository->Unload(request->model_name(), FinishLater(context, environment_.models_changed));
-  return context->DefaultReactor();
+  Reactor* reactor = context->DefaultReactor();
+  environment_.repository->Unload(request->model_name(), FinishLater(reactor, context, environment_.models_changed));
+  return reactor;
 }
 
 grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*

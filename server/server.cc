@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include <algorithm>
 #include <atomic>
 #include <limits>
 #include <thread>
@@ -33,6 +34,7 @@ namespace {
 
 constexpr int kMaxQueuedLoads = 10000;           // models of one repository, reloads
 constexpr int kMaxQueuedSpecialisations = 64;
+constexpr absl::Duration kLameDuck = absl::Milliseconds(100);
 
 std::string OnednnVersion() {
   const dnnl_version_t* v = dnnl_version();
@@ -78,15 +80,15 @@ class ServerImpl final : public Server {
   InFlightBytes in_flight_;
   Loader specialiser_;  // makes batch sizes while models load
   Scheduler scheduler_;
-  Loader loader_{1, kMaxQueuedLoads};  // ended first: what it runs uses all above and the repository
   Repository repository_;
+  Loader loader_{1, kMaxQueuedLoads};  // ended before all above, which its tasks use
   RpcService service_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<HttpServer> metrics_http_;
   std::thread when_loaded_;  // reports readiness once
   ServerPorts ports_;
-  int64_t baseline_bytes_ = 0;
+  int64_t baseline_bytes_ = 0;  // before the first load, without pages of files: code comes in as it first runs
   std::atomic<bool> draining_{false};
   absl::Mutex shutdown_mu_;
   bool stopped_ ABSL_GUARDED_BY(shutdown_mu_) = false;
@@ -145,7 +147,7 @@ absl::Status ServerImpl::Listen() {
 }
 
 absl::Status ServerImpl::LoadModels() {
-  baseline_bytes_ = ResidentBytes();
+  baseline_bytes_ = ResidentBytes() - ResidentFileBytes();
   metrics_.SetSampler([this] { return Sample(); });
   OCTET_RETURN_IF_ERROR(repository_.LoadAll());
   when_loaded_ = std::thread([this] {
@@ -205,7 +207,7 @@ MetricsSample ServerImpl::Sample() const {
                                scheduler_.QueueDepth(*served->queue)});
   }
   sample.resident_bytes = ResidentBytes();
-  sample.baseline_bytes = baseline_bytes_;
+  sample.baseline_bytes = baseline_bytes_ + ResidentFileBytes();
   sample.requests_bytes = in_flight_.bytes();
   return sample;
 }
@@ -216,14 +218,19 @@ void ServerImpl::Shutdown(absl::Duration drain) {
   stopped_ = true;
   const absl::Time deadline = absl::Now() + drain;
   draining_ = true;
+  repository_.StopLoading();
   if (grpc_ != nullptr) {
     Log(Severity::kInfo, "draining", {{"seconds", absl::ToDoubleSeconds(drain)}});
     grpc_->GetHealthCheckService()->SetServingStatus(false);
-    // Stops accepting, waits for calls under way, cancels what is left at the deadline.
-    grpc_->Shutdown(absl::ToChronoTime(deadline));
   }
+  // Refuses new requests with UNAVAILABLE while those accepted are answered. Only then the transport is closed, a little
+  // later still: calls that reach gRPC after its shutdown began end as CANCELLED, which clients do not retry.
   scheduler_.Stop(deadline);
-  if (grpc_ != nullptr) grpc_->Wait();
+  if (grpc_ != nullptr) {
+    absl::SleepFor(std::min(drain, kLameDuck));
+    grpc_->Shutdown(absl::ToChronoTime(std::max(deadline, absl::Now())));
+    grpc_->Wait();
+  }
   metrics_.SetSampler(nullptr);
   if (when_loaded_.joinable()) when_loaded_.join();
   metrics_http_.reset();
