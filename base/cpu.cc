@@ -175,4 +175,11 @@ int64_t ResidentBytes() {
   return resident * sysconf(_SC_PAGE_SIZE);
 }
 
+int64_t ResidentFileBytes() {
+  int64_t total = 0, resident = 0, shared = 0;
+  const std::string text = ReadText("/proc/self/statm");
+  std::istringstream(text) >> total >> resident >> shared;
+  return shared * sysconf(_SC_PAGE_SIZE);
+}
+
 }  // namespace octet

@@ -37,6 +37,10 @@ int64_t MemoryLimitBytes();
 // Resident size of this process (VmRSS), in bytes; 0 when /proc cannot be read.
 int64_t ResidentBytes();
 
+// The part of ResidentBytes() that is mapped from files: code and constants of the program and its libraries. It grows
+// with the code that has run, not with what is loaded, and the system can take it back.
+int64_t ResidentFileBytes();
+
 }  // namespace octet
 
 #endif  // OCTET_BASE_CPU_H_

@@ -52,6 +52,8 @@ TEST(CpuTest, ThisMachineIsDescribed) {
   EXPECT_FALSE(DetectCpuFeatures().isa.empty());
   EXPECT_GE(DetectCpuBudget().threads, 1);
   EXPECT_GT(ResidentBytes(), 1 << 20);
+  EXPECT_GT(ResidentFileBytes(), 1 << 16);
+  EXPECT_LT(ResidentFileBytes(), ResidentBytes());
   EXPECT_GT(MemoryLimitBytes(), ResidentBytes());
 }
 
