@@ -1,19 +1,11 @@
-// `octet serve`: settles threads and affinity, starts the server, and stops it gracefully on SIGTERM or SIGINT.
-#include <sched.h>
+// `octet serve`: starts the server, and stops it gracefully on SIGTERM or SIGINT.
 #include <signal.h>
-#include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 
 #include "absl/flags/declare.h"
 #include "absl/flags/flag.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
-#include "base/cpu.h"
 #include "base/status.h"
 #include "cli/commands.h"
 #include "server/server.h"
@@ -31,54 +23,11 @@ ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30), "serve: time that re
 ABSL_DECLARE_FLAG(int, threads);
 
 namespace octet::cli {
-namespace {
-
-constexpr char kSettled[] = "OCTET_OPENMP_SETTLED";  // value: the CPUs of the affinity mask before
-
-// libgomp has bound the main thread to the first CPU of its list; every thread made later would inherit that.
-void RestoreAffinity(absl::string_view cpus) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (absl::string_view cpu : absl::StrSplit(cpus, ' ', absl::SkipEmpty())) {
-    int number = 0;
-    if (absl::SimpleAtoi(cpu, &number) && number >= 0 && number < CPU_SETSIZE) CPU_SET(number, &set);
-  }
-  sched_setaffinity(0, sizeof(set), &set);
-}
-
-// libgomp reads its settings when the library loads, so the program starts itself again once with them:
-// workers bound to CPUs (an unbound one can wake on the caller's CPU while the caller spins there: stalls of 8 ms).
-void SettleOpenMp() {
-  if (const char* cpus = std::getenv(kSettled); cpus != nullptr) {
-    RestoreAffinity(cpus);
-    return;
-  }
-  const CpuBudget budget = DetectCpuBudget();
-  if (std::getenv("GOMP_CPU_AFFINITY") != nullptr || budget.threads < 2) return;
-  const std::string cpus = absl::StrJoin(budget.cpus, " ");
-  setenv(kSettled, cpus.c_str(), 1);
-  setenv("GOMP_CPU_AFFINITY", cpus.c_str(), 1);
-  // Arguments as the kernel has them; on failure the server runs with libgomp's defaults.
-  FILE* in = std::fopen("/proc/self/cmdline", "re");
-  if (in == nullptr) return;
-  std::string text;
-  char buffer[4096];
-  for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), in)) > 0;) text.append(buffer, n);
-  std::fclose(in);
-  std::vector<char*> arguments;
-  for (size_t i = 0; i < text.size(); i += std::char_traits<char>::length(&text[i]) + 1) arguments.push_back(&text[i]);
-  arguments.push_back(nullptr);
-  execv("/proc/self/exe", arguments.data());
-}
-
-}  // namespace
-
 absl::Status Serve(const Words& words) {
   if (!words.empty()) return absl::InvalidArgumentError(absl::StrCat("unexpected word '", words[0], "'"));
   if (absl::GetFlag(FLAGS_model_repository).empty()) {
     return absl::InvalidArgumentError("--model-repository is missing");
   }
-  SettleOpenMp();
   // Blocked before any thread starts, so that only sigwait below sees them.
   sigset_t set;
   sigemptyset(&set);
