@@ -1,24 +1,26 @@
-// Tells ThreadSanitizer what Debian's uninstrumented absl::Mutex and absl::CondVar do; without it every lock is invisible.
+// Tells ThreadSanitizer what Debian's uninstrumented absl::Mutex and absl::CondVar do; without it
+// every lock is invisible.
 //
-// Linked into TSan test programs with -Wl,--wrap for each function below (cmake/octet.cmake). Names are Debian's
-// mangled ones; a missing wrap shows as reports on correctly locked data, never as silence.
+// Linked into TSan test programs with -Wl,--wrap for each function below (cmake/octet.cmake). Names
+// are Debian's mangled ones; a missing wrap shows as reports on correctly locked data, never as
+// silence.
 #include <sanitizer/tsan_interface.h>
 
 extern "C" {
 
-#define OCTET_WRAP_LOCK(symbol, flags)                 \
-  void __real_##symbol(void* mu);                      \
-  void __wrap_##symbol(void* mu) {                     \
-    __tsan_mutex_pre_lock(mu, flags);                  \
-    __real_##symbol(mu);                               \
-    __tsan_mutex_post_lock(mu, flags, 0);              \
+#define OCTET_WRAP_LOCK(symbol, flags)    \
+  void __real_##symbol(void* mu);         \
+  void __wrap_##symbol(void* mu) {        \
+    __tsan_mutex_pre_lock(mu, flags);     \
+    __real_##symbol(mu);                  \
+    __tsan_mutex_post_lock(mu, flags, 0); \
   }
-#define OCTET_WRAP_UNLOCK(symbol, flags)               \
-  void __real_##symbol(void* mu);                      \
-  void __wrap_##symbol(void* mu) {                     \
-    __tsan_mutex_pre_unlock(mu, flags);                \
-    __real_##symbol(mu);                               \
-    __tsan_mutex_post_unlock(mu, flags);               \
+#define OCTET_WRAP_UNLOCK(symbol, flags) \
+  void __real_##symbol(void* mu);        \
+  void __wrap_##symbol(void* mu) {       \
+    __tsan_mutex_pre_unlock(mu, flags);  \
+    __real_##symbol(mu);                 \
+    __tsan_mutex_post_unlock(mu, flags); \
   }
 
 OCTET_WRAP_LOCK(_ZN4absl7debian75Mutex4LockEv, 0)
@@ -43,8 +45,8 @@ bool __wrap__ZN4absl7debian77CondVar10WaitCommonEPNS0_5MutexENS0_24synchronizati
   __tsan_mutex_pre_unlock(mu, 0);
   __tsan_mutex_post_unlock(mu, 0);
   const bool timed_out =
-      __real__ZN4absl7debian77CondVar10WaitCommonEPNS0_5MutexENS0_24synchronization_internal13KernelTimeoutE(cv, mu,
-                                                                                                            timeout);
+      __real__ZN4absl7debian77CondVar10WaitCommonEPNS0_5MutexENS0_24synchronization_internal13KernelTimeoutE(
+          cv, mu, timeout);
   __tsan_mutex_pre_lock(mu, 0);
   __tsan_mutex_post_lock(mu, 0, 0);
   return timed_out;

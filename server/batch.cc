@@ -7,7 +7,8 @@
 
 namespace octet::server {
 
-absl::Status AssembleBatch(const ModelSignature& signature, absl::Span<const BoundRequest* const> requests,
+absl::Status AssembleBatch(const ModelSignature& signature,
+                           absl::Span<const BoundRequest* const> requests,
                            engine::Context* context) {
   for (size_t i = 0; i < signature.inputs.size(); ++i) {
     const absl::Span<std::byte> dst = context->input(static_cast<int>(i));
@@ -15,8 +16,8 @@ absl::Status AssembleBatch(const ModelSignature& signature, absl::Span<const Bou
     for (const BoundRequest* bound : requests) {
       const InputTensor& tensor = bound->request.inputs[static_cast<size_t>(bound->inputs[i])];
       if (static_cast<size_t>(tensor.size_bytes) > dst.size() - at) {
-        return absl::InternalError(absl::StrCat("input '", tensor.name, "' of a batch exceeds its context's ",
-                                                dst.size(), " bytes"));
+        return absl::InternalError(absl::StrCat(
+            "input '", tensor.name, "' of a batch exceeds its context's ", dst.size(), " bytes"));
       }
       for (ByteSpan piece : tensor.pieces) {
         std::memcpy(dst.data() + at, piece.data(), piece.size());
@@ -28,9 +29,9 @@ absl::Status AssembleBatch(const ModelSignature& signature, absl::Span<const Bou
   return absl::OkStatus();
 }
 
-absl::StatusOr<Reply> ScatterReply(const ModelSignature& signature, const BoundRequest& request, int64_t first_row,
-                                   absl::string_view model_version, absl::string_view variant,
-                                   const engine::Context& context) {
+absl::StatusOr<Reply> ScatterReply(const ModelSignature& signature, const BoundRequest& request,
+                                   int64_t first_row, absl::string_view model_version,
+                                   absl::string_view variant, const engine::Context& context) {
   const std::vector<Shape>& batch_shapes = context.specialisation().output_shapes();
   std::vector<ReplyOutput> outputs;
   for (int index : request.outputs) {
@@ -39,20 +40,24 @@ absl::StatusOr<Reply> ScatterReply(const ModelSignature& signature, const BoundR
     reply_output = {output.name, output.dtype, batch_shapes[static_cast<size_t>(index)]};
     if (!signature.batchable) continue;
     if (reply_output.shape.empty() || reply_output.shape[0] < first_row + request.rows) {
-      return absl::InternalError(absl::StrCat("output '", output.name, "' of shape ", ShapeString(reply_output.shape),
-                                              " lacks row ", first_row + request.rows - 1));
+      return absl::InternalError(absl::StrCat("output '", output.name, "' of shape ",
+                                              ShapeString(reply_output.shape), " lacks row ",
+                                              first_row + request.rows - 1));
     }
     reply_output.shape[0] = request.rows;
   }
-  OCTET_ASSIGN_OR_RETURN(
-      Reply reply, Reply::Create({request.request.model_name, model_version, request.request.id, variant}, outputs));
+  OCTET_ASSIGN_OR_RETURN(Reply reply, Reply::Create({request.request.model_name, model_version,
+                                                     request.request.id, variant},
+                                                    outputs));
   for (size_t i = 0; i < outputs.size(); ++i) {
     const absl::Span<std::byte> dst = reply.raw(i);
     const absl::Span<const std::byte> src = context.output(request.outputs[i]);
-    const size_t begin = signature.batchable ? dst.size() / static_cast<size_t>(request.rows) * static_cast<size_t>(first_row) : 0;
+    const size_t begin = signature.batchable ? dst.size() / static_cast<size_t>(request.rows) *
+                                                   static_cast<size_t>(first_row)
+                                             : 0;
     if (begin + dst.size() > src.size()) {
-      return absl::InternalError(absl::StrCat("output '", outputs[i].name, "' has ", src.size(), " bytes, needs ",
-                                              begin + dst.size()));
+      return absl::InternalError(absl::StrCat("output '", outputs[i].name, "' has ", src.size(),
+                                              " bytes, needs ", begin + dst.size()));
     }
     if (!dst.empty()) std::memcpy(dst.data(), src.data() + begin, dst.size());
   }

@@ -13,15 +13,16 @@
 
 namespace octet::server {
 
-// Copies the rows of `requests`, in order, from the wire's pieces into the context's inputs; rows beyond them are
-// zero. Errors: kInternal when a context's input is smaller than the rows.
-absl::Status AssembleBatch(const ModelSignature& signature, absl::Span<const BoundRequest* const> requests,
+// Copies the rows of `requests`, in order, from the wire's pieces into the context's inputs; rows
+// beyond them are zero. Errors: kInternal when a context's input is smaller than the rows.
+absl::Status AssembleBatch(const ModelSignature& signature,
+                           absl::Span<const BoundRequest* const> requests,
                            engine::Context* context);
 
 // The reply to the request whose rows start at `first_row` of the batch that ran.
-absl::StatusOr<Reply> ScatterReply(const ModelSignature& signature, const BoundRequest& request, int64_t first_row,
-                                   absl::string_view model_version, absl::string_view variant,
-                                   const engine::Context& context);
+absl::StatusOr<Reply> ScatterReply(const ModelSignature& signature, const BoundRequest& request,
+                                   int64_t first_row, absl::string_view model_version,
+                                   absl::string_view variant, const engine::Context& context);
 
 }  // namespace octet::server
 

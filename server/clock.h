@@ -14,7 +14,8 @@ class Clock {
   virtual ~Clock() = default;
   virtual absl::Time Now() = 0;
 
-  // Waits on `cv` until it is signalled or Now() reaches `deadline`; may return early. Requires: `mu` is held.
+  // Waits on `cv` until it is signalled or Now() reaches `deadline`; may return early. Requires:
+  // `mu` is held.
   virtual void WaitUntil(absl::CondVar* cv, absl::Mutex* mu, absl::Time deadline) = 0;
 };
 

@@ -6,9 +6,10 @@
 namespace octet::server {
 namespace {
 constexpr std::pair<DType, absl::string_view> kNames[] = {
-    {DType::kBool, "BOOL"},  {DType::kU8, "UINT8"},   {DType::kU16, "UINT16"}, {DType::kU32, "UINT32"},
-    {DType::kU64, "UINT64"}, {DType::kS8, "INT8"},    {DType::kS16, "INT16"},  {DType::kS32, "INT32"},
-    {DType::kS64, "INT64"},  {DType::kF16, "FP16"},   {DType::kBF16, "BF16"},  {DType::kF32, "FP32"},
+    {DType::kBool, "BOOL"},  {DType::kU8, "UINT8"},   {DType::kU16, "UINT16"},
+    {DType::kU32, "UINT32"}, {DType::kU64, "UINT64"}, {DType::kS8, "INT8"},
+    {DType::kS16, "INT16"},  {DType::kS32, "INT32"},  {DType::kS64, "INT64"},
+    {DType::kF16, "FP16"},   {DType::kBF16, "BF16"},  {DType::kF32, "FP32"},
     {DType::kF64, "FP64"},
 };
 }  // namespace

@@ -1,4 +1,5 @@
-// Test doubles: a clock that tests move, a program whose contexts double their input and can be held.
+// Test doubles: a clock that tests move, a program whose contexts double their input and can be
+// held.
 #ifndef OCTET_SERVER_FAKES_H_
 #define OCTET_SERVER_FAKES_H_
 
@@ -38,7 +39,8 @@ class FakeClock final : public Clock {
     }
   }
 
-  // A waiter registers under the mutex it then waits with, so taking that mutex here means it is waiting already.
+  // A waiter registers under the mutex it then waits with, so taking that mutex here means it is
+  // waiting already.
   void Advance(absl::Duration by) {
     std::vector<std::pair<absl::CondVar*, absl::Mutex*>> waiters;
     {
@@ -81,7 +83,8 @@ class Notification {
   bool notified_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// f32 [rows, 2] -> f32 [rows, 2], doubled. Records what ran; runs and specialisations can be held back or fail.
+// f32 [rows, 2] -> f32 [rows, 2], doubled. Records what ran; runs and specialisations can be held
+// back or fail.
 class FakeProgram final : public engine::Program {
  public:
   FakeProgram() {
@@ -92,7 +95,8 @@ class FakeProgram final : public engine::Program {
   const std::vector<engine::Signature>& inputs() const override { return inputs_; }
   const std::vector<engine::Signature>& outputs() const override { return outputs_; }
   const graph::BatchProof& batch_proof() const override { return proof_; }
-  absl::StatusOr<std::shared_ptr<const engine::Specialisation>> Specialise(absl::Span<const Shape>, int) override {
+  absl::StatusOr<std::shared_ptr<const engine::Specialisation>> Specialise(absl::Span<const Shape>,
+                                                                           int) override {
     return absl::UnimplementedError("fakes are made by FakeFactory");
   }
   void ReleaseInitializers() override {}
@@ -164,7 +168,8 @@ class FakeProgram final : public engine::Program {
 
 class FakeSpecialisation final : public engine::Specialisation {
  public:
-  FakeSpecialisation(std::vector<Shape> shapes, int threads) : shapes_(std::move(shapes)), threads_(threads) {}
+  FakeSpecialisation(std::vector<Shape> shapes, int threads)
+      : shapes_(std::move(shapes)), threads_(threads) {}
   const std::vector<Shape>& input_shapes() const override { return shapes_; }
   const std::vector<Shape>& output_shapes() const override { return shapes_; }
   int threads() const override { return threads_; }
@@ -209,7 +214,8 @@ inline ContextFactory FakeFactory() {
             int threads) -> absl::StatusOr<std::unique_ptr<engine::Context>> {
     auto& fake = static_cast<FakeProgram&>(program);
     if (absl::Status status = fake.OnMake(shapes[0][0]); !status.ok()) return status;
-    return std::make_unique<FakeContext>(&fake, std::vector<Shape>(shapes.begin(), shapes.end()), threads);
+    return std::make_unique<FakeContext>(&fake, std::vector<Shape>(shapes.begin(), shapes.end()),
+                                         threads);
   };
 }
 

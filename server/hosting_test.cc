@@ -25,7 +25,8 @@ TEST(ModelSettingsTest, ReadsTritonsConfigAndOurParameters) {
       parameters { key: "octet.primary" value { string_value: "int8" } }
       parameters { key: "someone.else" value { string_value: "x" } }
       flux_capacitor { gigawatts: 1.21 }
-  )", "resnet");
+  )",
+                                     "resnet");
   ASSERT_TRUE(settings.ok()) << settings.status();
   EXPECT_EQ(settings->config.max_batch_size(), 8);
   EXPECT_EQ(settings->config.dynamic_batching().max_queue_delay_microseconds(), 500u);
@@ -46,8 +47,10 @@ TEST(ModelSettingsTest, RefusalsNameTheField) {
   ExpectRefused("name: \"other\"", "'other' in the folder of model 'm'");
   ExpectRefused("max_batch_size: -1", "max_batch_size: -1");
   ExpectRefused("ensemble_scheduling { }", "ensemble_scheduling");
-  ExpectRefused("parameters { key: \"octet.primray\" value { string_value: \"int8\" } }", "octet.primray");
-  ExpectRefused("parameters { key: \"octet.primary\" value { string_value: \"INT8\" } }", "'INT8' is no variant name");
+  ExpectRefused("parameters { key: \"octet.primray\" value { string_value: \"int8\" } }",
+                "octet.primray");
+  ExpectRefused("parameters { key: \"octet.primary\" value { string_value: \"INT8\" } }",
+                "'INT8' is no variant name");
   ExpectRefused("default_model_filename: \"../../etc/passwd\"", "default_model_filename");
 }
 
@@ -75,14 +78,23 @@ TEST(MetricsTest, SeriesAppearWithAVariantAndVanishWithIt) {
   RequestRecord full;
   full.status = WithReason(absl::ResourceExhaustedError("x"), "queue_full");
   series->Add(full);
-  series->Add(BatchRecord{3, 4, {absl::ZeroDuration(), absl::Milliseconds(1), absl::ZeroDuration()}});
+  series->Add(
+      BatchRecord{3, 4, {absl::ZeroDuration(), absl::Milliseconds(1), absl::ZeroDuration()}});
   const std::string text = metrics.Text();
-  EXPECT_THAT(text, HasSubstr(R"(octet_requests_total{model="m",outcome="ok",variant="int8",version="1"} 1)"));
-  EXPECT_THAT(text, HasSubstr(R"(octet_requests_total{model="m",outcome="queue_full",variant="int8",version="1"} 1)"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(R"(octet_requests_total{model="m",outcome="ok",variant="int8",version="1"} 1)"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          R"(octet_requests_total{model="m",outcome="queue_full",variant="int8",version="1"} 1)"));
   EXPECT_THAT(text, HasSubstr(R"(octet_inferences_total{model="m",variant="int8",version="1"} 3)"));
-  EXPECT_THAT(text, HasSubstr(R"(octet_batch_size_bucket{model="m",variant="int8",version="1",le="2"} 0)"));
-  EXPECT_THAT(text, HasSubstr(R"(octet_batch_size_bucket{model="m",variant="int8",version="1",le="4"} 1)"));
-  EXPECT_THAT(text, HasSubstr(R"(octet_build_info{isa="avx512_vnni",onednn="3.7.2",version="1.2.3"} 1)"));
+  EXPECT_THAT(
+      text, HasSubstr(R"(octet_batch_size_bucket{model="m",variant="int8",version="1",le="2"} 0)"));
+  EXPECT_THAT(
+      text, HasSubstr(R"(octet_batch_size_bucket{model="m",variant="int8",version="1",le="4"} 1)"));
+  EXPECT_THAT(text,
+              HasSubstr(R"(octet_build_info{isa="avx512_vnni",onednn="3.7.2",version="1.2.3"} 1)"));
   series.reset();
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("model=\"m\"")));
 }
@@ -100,8 +112,11 @@ TEST(MetricsTest, GaugesAreSampledAtEveryScrape) {
   });
   weights = 2000;
   const std::string text = metrics.Text();
-  EXPECT_THAT(text, HasSubstr(R"(octet_memory_bytes{kind="weights",model="m",variant="f32",version="1"} 2000)"));
-  EXPECT_THAT(text, HasSubstr(R"(octet_memory_bytes{kind="file",model="m",variant="f32",version="1"} 77)"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(R"(octet_memory_bytes{kind="weights",model="m",variant="f32",version="1"} 2000)"));
+  EXPECT_THAT(
+      text, HasSubstr(R"(octet_memory_bytes{kind="file",model="m",variant="f32",version="1"} 77)"));
   EXPECT_THAT(text, HasSubstr(R"(octet_load_seconds{model="m",variant="f32",version="1"} 1.5)"));
   EXPECT_THAT(text, HasSubstr(R"(octet_queue_depth{model="m",variant="f32",version="1"} 4)"));
   EXPECT_THAT(text, HasSubstr("octet_baseline_bytes 5"));
@@ -110,12 +125,15 @@ TEST(MetricsTest, GaugesAreSampledAtEveryScrape) {
 TEST(MetricsTest, RefusedRequestsCarryNoClientText) {
   Metrics metrics({"1", "avx2", "3", 1, 1});
   metrics.CountRefused(absl::NotFoundError("unknown model 'anything a client likes'"));
-  EXPECT_THAT(metrics.Text(), HasSubstr(R"(octet_requests_total{model="",outcome="not_found",variant="",version=""} 1)"));
+  EXPECT_THAT(
+      metrics.Text(),
+      HasSubstr(R"(octet_requests_total{model="",outcome="not_found",variant="",version=""} 1)"));
 }
 
 TEST(LogTest, LinesAreJson) {
-  EXPECT_EQ(FormatLog("T", Severity::kWarning, "a \"b\"", {{"n", 3}, {"path", "x\\y\n"}, {"s", 0.5}}),
-            R"({"time":"T","severity":"warning","message":"a \"b\"","n":3,"path":"x\\y\u000a","s":0.5})");
+  EXPECT_EQ(
+      FormatLog("T", Severity::kWarning, "a \"b\"", {{"n", 3}, {"path", "x\\y\n"}, {"s", 0.5}}),
+      R"({"time":"T","severity":"warning","message":"a \"b\"","n":3,"path":"x\\y\u000a","s":0.5})");
 }
 
 TEST(HttpServerTest, TakesAFreePort) {

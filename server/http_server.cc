@@ -32,7 +32,8 @@ absl::string_view ReasonPhrase(int code) {
   }
 }
 
-// Connects and closes. On an address that loopback does not reach this does nothing, and stopping takes its 2 s.
+// Connects and closes. On an address that loopback does not reach this does nothing, and stopping
+// takes its 2 s.
 void Knock(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return;
@@ -73,14 +74,16 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
   std::unique_ptr<HttpServer> server(new HttpServer(std::move(handler)));
   mg_init_library(0);
   const std::string listen = absl::StrCat(address, ":", port);
-  const char* options[] = {"listening_ports",     listen.c_str(), "num_threads", "2", "request_timeout_ms", "5000",
-                           "enable_keep_alive", "no",           nullptr};
+  const char* options[] = {
+      "listening_ports",   listen.c_str(), "num_threads", "2", "request_timeout_ms", "5000",
+      "enable_keep_alive", "no",           nullptr};
   mg_callbacks callbacks{};
   callbacks.begin_request = &HttpServer::OnRequest;
   callbacks.log_message = &Silent;
   server->context_ = mg_start(&callbacks, server.get(), options);
   if (server->context_ == nullptr) {
-    return absl::UnavailableError(absl::StrCat("cannot listen for HTTP on ", listen, ": is the port taken?"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen for HTTP on ", listen, ": is the port taken?"));
   }
   mg_server_port bound{};
   if (mg_get_server_ports(server->context_, 1, &bound) == 1) server->port_ = bound.port;

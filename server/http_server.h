@@ -25,7 +25,8 @@ using HttpHandler = std::function<HttpResponse(absl::string_view path)>;
 class HttpServer {
  public:
   // Port 0: the system chooses. Errors: kUnavailable when the address cannot be bound.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address, int port, HttpHandler handler);
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address, int port,
+                                                           HttpHandler handler);
   ~HttpServer();  // waits for requests under way
 
   int port() const { return port_; }

@@ -18,11 +18,13 @@ class InFlightBytes {
 
   // Admits a request's bytes. Errors: kResourceExhausted (memory_limit) when they exceed the limit.
   absl::Status Admit(int64_t bytes) {
-    if (bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes <= limit_) return absl::OkStatus();
+    if (bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes <= limit_)
+      return absl::OkStatus();
     Release(bytes);
-    return WithReason(absl::ResourceExhaustedError(absl::StrCat("requests in flight would hold more than ", limit_,
-                                                                " bytes; retry later")),
-                      "memory_limit");
+    return WithReason(
+        absl::ResourceExhaustedError(absl::StrCat("requests in flight would hold more than ",
+                                                  limit_, " bytes; retry later")),
+        "memory_limit");
   }
   // A reply is counted but never refused: its request was admitted.
   void Add(int64_t bytes) { bytes_.fetch_add(bytes, std::memory_order_relaxed); }

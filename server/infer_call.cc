@@ -39,8 +39,10 @@ absl::StatusOr<std::string> VariantParameter(const InferRequest& request) {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* InferCall::Start(const InferEnvironment& environment, grpc::CallbackServerContext* context,
-                                           const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
+grpc::ServerUnaryReactor* InferCall::Start(const InferEnvironment& environment,
+                                           grpc::CallbackServerContext* context,
+                                           const grpc::ByteBuffer* request,
+                                           grpc::ByteBuffer* response) {
   auto* call = new InferCall(environment, context, response);
   if (absl::Status status = call->Submit(*request); !status.ok()) {
     if (call->variant_ == nullptr) {
@@ -62,7 +64,8 @@ absl::Status InferCall::SetDeadline(const InferRequest& request, Job* job) const
   if (auto it = request.parameters.find("timeout"); it != request.parameters.end()) {
     const auto* microseconds = std::get_if<int64_t>(&it->second);
     if (microseconds == nullptr || *microseconds < 0) {
-      return absl::InvalidArgumentError("parameter 'timeout' must be a number of microseconds, at least 0");
+      return absl::InvalidArgumentError(
+          "parameter 'timeout' must be a number of microseconds, at least 0");
     }
     if (*microseconds > 0) timeout = absl::Microseconds(*microseconds);
   }
@@ -77,15 +80,16 @@ absl::Status InferCall::Submit(const grpc::ByteBuffer& request) {
   OCTET_RETURN_IF_ERROR(environment_.in_flight->Admit(wire_bytes));
   held_bytes_ = wire_bytes;
   OCTET_ASSIGN_OR_RETURN(WireMessage message, SlicesOf(request));
-  OCTET_ASSIGN_OR_RETURN(InferRequest parsed, ParseInferRequest(std::move(message), environment_.limits));
+  OCTET_ASSIGN_OR_RETURN(InferRequest parsed,
+                         ParseInferRequest(std::move(message), environment_.limits));
   const int64_t decoded_bytes = parsed.held_bytes - wire_bytes;
   if (decoded_bytes > 0) {
     OCTET_RETURN_IF_ERROR(environment_.in_flight->Admit(decoded_bytes));
     held_bytes_ += decoded_bytes;
   }
   OCTET_ASSIGN_OR_RETURN(const std::string variant, VariantParameter(parsed));
-  OCTET_ASSIGN_OR_RETURN(variant_,
-                         environment_.repository->Find(parsed.model_name, parsed.model_version, variant));
+  OCTET_ASSIGN_OR_RETURN(
+      variant_, environment_.repository->Find(parsed.model_name, parsed.model_version, variant));
   OCTET_RETURN_IF_ERROR(SetDeadline(parsed, job_.get()));
   OCTET_ASSIGN_OR_RETURN(job_->bound, Bind(std::move(parsed), variant_->signature));
   job_->done = [this](absl::StatusOr<Reply> reply) { Answer(std::move(reply)); };

@@ -1,4 +1,5 @@
-// One ModelInfer call: from the wire's bytes through parser, repository and scheduler back to wire bytes.
+// One ModelInfer call: from the wire's bytes through parser, repository and scheduler back to wire
+// bytes.
 #ifndef OCTET_SERVER_INFER_CALL_H_
 #define OCTET_SERVER_INFER_CALL_H_
 
@@ -29,14 +30,17 @@ struct InferEnvironment {
 // Owned by itself: gRPC's OnDone deletes it. Finish is the last thing that touches it before.
 class InferCall final : public grpc::ServerUnaryReactor {
  public:
-  static grpc::ServerUnaryReactor* Start(const InferEnvironment& environment, grpc::CallbackServerContext* context,
-                                         const grpc::ByteBuffer* request, grpc::ByteBuffer* response);
+  static grpc::ServerUnaryReactor* Start(const InferEnvironment& environment,
+                                         grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response);
 
   void OnCancel() override;
   void OnDone() override;
 
  private:
-  InferCall(const InferEnvironment& environment, grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
+  InferCall(const InferEnvironment& environment, grpc::CallbackServerContext* context,
+            grpc::ByteBuffer* response)
       : environment_(environment), context_(context), response_(response) {}
 
   absl::Status Submit(const grpc::ByteBuffer& request);

@@ -9,7 +9,8 @@
 
 namespace octet::server {
 namespace {
-constexpr int kNiceness = 5;  // behind the slots, yet never starved: requests may wait for a specialisation
+constexpr int kNiceness =
+    5;  // behind the slots, yet never starved: requests may wait for a specialisation
 }  // namespace
 
 Loader::Loader(int threads, int max_queued) : max_queued_(static_cast<size_t>(max_queued)) {

@@ -1,4 +1,5 @@
-// The bounded background pool for loading models and specialising programs: never the threads that run inference.
+// The bounded background pool for loading models and specialising programs: never the threads that
+// run inference.
 #ifndef OCTET_SERVER_LOADER_H_
 #define OCTET_SERVER_LOADER_H_
 

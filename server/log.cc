@@ -40,7 +40,8 @@ absl::string_view NameOf(Severity severity) {
 
 }  // namespace
 
-std::string FormatLog(absl::string_view time, Severity severity, absl::string_view message, LogFields fields) {
+std::string FormatLog(absl::string_view time, Severity severity, absl::string_view message,
+                      LogFields fields) {
   std::string line = "{\"time\":";
   AppendQuoted(&line, time);
   line += ",\"severity\":";
@@ -62,8 +63,9 @@ std::string FormatLog(absl::string_view time, Severity severity, absl::string_vi
 }
 
 void Log(Severity severity, absl::string_view message, LogFields fields) {
-  std::string line = FormatLog(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()), severity,
-                               message, fields);
+  std::string line =
+      FormatLog(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()),
+                severity, message, fields);
   line.push_back('\n');
   // A log that cannot be written has nowhere to be reported.
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());

@@ -1,7 +1,8 @@
 // Structured log lines on stderr: one JSON object a line.
 //
 //   Log(Severity::kInfo, "variant loaded", {{"model", name}, {"weights_bytes", bytes}});
-//   -> {"time":"2024-06-07T12:00:00.123Z","severity":"info","message":"variant loaded","model":"m","weights_bytes":1234}
+//   -> {"time":"2024-06-07T12:00:00.123Z","severity":"info","message":"variant
+//   loaded","model":"m","weights_bytes":1234}
 #ifndef OCTET_SERVER_LOG_H_
 #define OCTET_SERVER_LOG_H_
 
@@ -20,7 +21,8 @@ enum class Severity : uint8_t { kInfo, kWarning, kError };
 // A number stays a number in JSON.
 class LogValue {
  public:
-  LogValue(absl::string_view text) : text_(text), quoted_(true) {}  // NOLINT: implicit by design, as all below
+  LogValue(absl::string_view text)
+      : text_(text), quoted_(true) {}  // NOLINT: implicit by design, as all below
   LogValue(const std::string& text) : text_(text), quoted_(true) {}
   LogValue(const char* text) : text_(text), quoted_(true) {}
   LogValue(int value) : text_(absl::StrCat(value)) {}
@@ -41,7 +43,8 @@ using LogFields = std::initializer_list<std::pair<absl::string_view, LogValue>>;
 void Log(Severity severity, absl::string_view message, LogFields fields = {});
 
 // The line without its end; split out for tests.
-std::string FormatLog(absl::string_view time, Severity severity, absl::string_view message, LogFields fields);
+std::string FormatLog(absl::string_view time, Severity severity, absl::string_view message,
+                      LogFields fields);
 
 }  // namespace octet::server
 

@@ -16,8 +16,9 @@ namespace {
 
 using prometheus::Labels;
 
-const prometheus::Histogram::BucketBoundaries kSeconds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
-                                                          0.05,   0.1,     0.25,   0.5,   1,      2.5,   5,    10};
+const prometheus::Histogram::BucketBoundaries kSeconds = {
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
+    0.05,   0.1,     0.25,   0.5,   1,      2.5,   5,    10};
 const prometheus::Histogram::BucketBoundaries kRows = {1, 2, 4, 8, 16, 32, 64, 128};
 
 Labels LabelsOf(const VariantLabels& labels) {
@@ -58,10 +59,12 @@ void AddVariant(const MetricsSample::Variant& variant, GaugeList* list) {
   for (const auto& [kind, bytes] : kinds) {
     Labels with_kind = labels;
     with_kind.emplace("kind", kind);
-    list->Add("octet_memory_bytes", "Bytes of a variant by kind; `file` lies on disk, the others are resident.", with_kind,
-              static_cast<double>(bytes));
+    list->Add("octet_memory_bytes",
+              "Bytes of a variant by kind; `file` lies on disk, the others are resident.",
+              with_kind, static_cast<double>(bytes));
   }
-  list->Add("octet_weights_bytes", "Packed weights of a variant.", labels, static_cast<double>(variant.memory.weights));
+  list->Add("octet_weights_bytes", "Packed weights of a variant.", labels,
+            static_cast<double>(variant.memory.weights));
   list->Add("octet_load_seconds", "Time that loading the variant took.", labels,
             absl::ToDoubleSeconds(variant.load_time));
   list->Add("octet_queue_depth", "Requests that wait for a batch.", labels, variant.queue_depth);
@@ -79,16 +82,19 @@ struct Metrics::Families {
   prometheus::Family<prometheus::Counter>& requests =
       Make(prometheus::BuildCounter(), "octet_requests_total",
            "ModelInfer requests by outcome: ok or the reason of the error.", registry);
-  prometheus::Family<prometheus::Counter>& inferences =
-      Make(prometheus::BuildCounter(), "octet_inferences_total", "Rows that were inferred.", registry);
-  prometheus::Family<prometheus::Histogram>& request_seconds = Make(
-      prometheus::BuildHistogram(), "octet_request_seconds", "From a request's arrival to its answer.", registry);
+  prometheus::Family<prometheus::Counter>& inferences = Make(
+      prometheus::BuildCounter(), "octet_inferences_total", "Rows that were inferred.", registry);
+  prometheus::Family<prometheus::Histogram>& request_seconds =
+      Make(prometheus::BuildHistogram(), "octet_request_seconds",
+           "From a request's arrival to its answer.", registry);
   prometheus::Family<prometheus::Histogram>& queue_seconds =
-      Make(prometheus::BuildHistogram(), "octet_queue_seconds", "From arrival to the start of its batch.", registry);
+      Make(prometheus::BuildHistogram(), "octet_queue_seconds",
+           "From arrival to the start of its batch.", registry);
   prometheus::Family<prometheus::Histogram>& compute_seconds =
       Make(prometheus::BuildHistogram(), "octet_compute_seconds", "Running one batch.", registry);
   prometheus::Family<prometheus::Histogram>& batch_size =
-      Make(prometheus::BuildHistogram(), "octet_batch_size", "Rows of one batch, without padding.", registry);
+      Make(prometheus::BuildHistogram(), "octet_batch_size", "Rows of one batch, without padding.",
+           registry);
 };
 
 class Metrics::Series final : public VariantMetrics {
@@ -147,7 +153,8 @@ class Metrics::Series final : public VariantMetrics {
   std::map<std::string, prometheus::Counter*> outcomes_ ABSL_GUARDED_BY(mu_);
 };
 
-Metrics::Metrics(BuildLabels build) : build_(std::move(build)), families_(std::make_shared<Families>()) {}
+Metrics::Metrics(BuildLabels build)
+    : build_(std::move(build)), families_(std::make_shared<Families>()) {}
 Metrics::~Metrics() = default;
 
 std::shared_ptr<VariantMetrics> Metrics::ForVariant(const VariantLabels& labels) {
@@ -163,7 +170,10 @@ std::shared_ptr<VariantMetrics> Metrics::ForVariant(const VariantLabels& labels)
 
 void Metrics::CountRefused(const absl::Status& status) {
   families_->requests
-      .Add({{"model", ""}, {"version", ""}, {"variant", ""}, {"outcome", std::string(ReasonOf(status))}})
+      .Add({{"model", ""},
+            {"version", ""},
+            {"variant", ""},
+            {"outcome", std::string(ReasonOf(status))}})
       .Increment();
 }
 
@@ -183,8 +193,10 @@ std::string Metrics::Text() const {
   for (const MetricsSample::Variant& variant : sample.variants) AddVariant(variant, &gauges);
   gauges.Add("octet_process_resident_bytes", "Resident size of the process.", {},
              static_cast<double>(sample.resident_bytes));
-  gauges.Add("octet_baseline_bytes", "Resident size before the first model was loaded, and the program's own pages as they are now.", {},
-             static_cast<double>(sample.baseline_bytes));
+  gauges.Add("octet_baseline_bytes",
+             "Resident size before the first model was loaded, and the program's own pages as they "
+             "are now.",
+             {}, static_cast<double>(sample.baseline_bytes));
   gauges.Add("octet_requests_in_flight_bytes", "Bytes of requests and replies in flight.", {},
              static_cast<double>(sample.requests_bytes));
   gauges.Add("octet_cpu_threads", "Threads that compute: slots times the threads of each.", {},

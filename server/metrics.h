@@ -1,4 +1,5 @@
-// Everything that /metrics says, in Prometheus conventions: base units, `_seconds`, `_bytes`, `_total`.
+// Everything that /metrics says, in Prometheus conventions: base units, `_seconds`, `_bytes`,
+// `_total`.
 //
 // Counters and histograms are kept per variant and vanish with it; gauges are sampled when asked.
 #ifndef OCTET_SERVER_METRICS_H_
@@ -70,7 +71,8 @@ class Metrics {
   // Asking again while the series live gives the same ones: a reload goes on counting.
   std::shared_ptr<VariantMetrics> ForVariant(const VariantLabels& labels);
 
-  // A request refused before it reached a variant: all labels but the outcome are empty, so clients cannot make series.
+  // A request refused before it reached a variant: all labels but the outcome are empty, so clients
+  // cannot make series.
   void CountRefused(const absl::Status& status);
 
   // Called at every scrape; null again before what it refers to goes away.

@@ -20,7 +20,8 @@ constexpr int32_t kMaxBatchSize = 4096;
 class Collector final : public google::protobuf::io::ErrorCollector {
  public:
   void AddError(int line, int column, const std::string& message) override {
-    if (error_.empty()) error_ = absl::StrCat("line ", line + 1, ", column ", column + 1, ": ", message);
+    if (error_.empty())
+      error_ = absl::StrCat("line ", line + 1, ", column ", column + 1, ": ", message);
   }
   void AddWarning(int line, int, const std::string& message) override {
     warnings_.push_back(absl::StrCat("line ", line + 1, ": ", message));
@@ -33,19 +34,22 @@ class Collector final : public google::protobuf::io::ErrorCollector {
   std::vector<std::string> warnings_;
 };
 
-absl::Status OctetParameter(const std::string& key, const std::string& value, ModelSettings* settings) {
+absl::Status OctetParameter(const std::string& key, const std::string& value,
+                            ModelSettings* settings) {
   if (key == "octet.variants") {
     for (absl::string_view name : absl::StrSplit(value, ',')) {
       name = absl::StripAsciiWhitespace(name);
       if (!IsVariantName(name)) {
-        return absl::InvalidArgumentError(absl::StrCat("octet.variants: '", name, "' is no variant name"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("octet.variants: '", name, "' is no variant name"));
       }
       settings->variants.emplace_back(name);
     }
     return absl::OkStatus();
   }
   if (key == "octet.primary" || key == "octet.reference") {
-    if (!IsVariantName(value)) return absl::InvalidArgumentError(absl::StrCat(key, ": '", value, "' is no variant name"));
+    if (!IsVariantName(value))
+      return absl::InvalidArgumentError(absl::StrCat(key, ": '", value, "' is no variant name"));
     (key == "octet.primary" ? settings->primary : settings->reference) = value;
     return absl::OkStatus();
   }
@@ -63,11 +67,12 @@ absl::Status OctetParameter(const std::string& key, const std::string& value, Mo
 absl::Status Check(absl::string_view model, ModelSettings* settings) {
   const inference::ModelConfig& config = settings->config;
   if (!config.name().empty() && config.name() != model) {
-    return absl::InvalidArgumentError(absl::StrCat("name: '", config.name(), "' in the folder of model '", model, "'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("name: '", config.name(), "' in the folder of model '", model, "'"));
   }
   if (config.max_batch_size() < 0 || config.max_batch_size() > kMaxBatchSize) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_batch_size: ", config.max_batch_size(), " is outside [0, ", kMaxBatchSize, "]"));
+    return absl::InvalidArgumentError(absl::StrCat("max_batch_size: ", config.max_batch_size(),
+                                                   " is outside [0, ", kMaxBatchSize, "]"));
   }
   if (config.has_sequence_batching() || config.has_ensemble_scheduling()) {
     return absl::UnimplementedError("sequence_batching and ensemble_scheduling are not supported");
@@ -76,7 +81,8 @@ absl::Status Check(absl::string_view model, ModelSettings* settings) {
     return absl::UnimplementedError("model_transaction_policy.decoupled is not supported");
   }
   if (absl::StrContains(config.default_model_filename(), '/')) {
-    return absl::InvalidArgumentError("default_model_filename: must be a file of the version's folder");
+    return absl::InvalidArgumentError(
+        "default_model_filename: must be a file of the version's folder");
   }
   if (config.instance_group_size() > 0) {
     settings->warnings.push_back("instance_group has no effect: slots are shared by all models");
@@ -107,7 +113,8 @@ absl::StatusOr<ModelSettings> ParseModelSettings(const std::string& text, absl::
     return absl::InvalidArgumentError(absl::StrCat("config.pbtxt: ", collector.error()));
   }
   settings.warnings = collector.TakeWarnings();
-  if (absl::Status status = Check(model, &settings); !status.ok()) return Annotate(status, "config.pbtxt");
+  if (absl::Status status = Check(model, &settings); !status.ok())
+    return Annotate(status, "config.pbtxt");
   return settings;
 }
 
@@ -115,23 +122,28 @@ absl::StatusOr<ModelSettings> ReadModelSettings(const std::string& path, absl::s
   absl::StatusOr<std::shared_ptr<const Buffer>> file = ReadFile(path, kMaxConfigBytes);
   if (absl::IsNotFound(file.status())) return ModelSettings{};
   if (!file.ok()) return file.status();
-  return ParseModelSettings(
-      std::string(reinterpret_cast<const char*>((*file)->data()), static_cast<size_t>((*file)->size_bytes())), model);
+  return ParseModelSettings(std::string(reinterpret_cast<const char*>((*file)->data()),
+                                        static_cast<size_t>((*file)->size_bytes())),
+                            model);
 }
 
-std::vector<int64_t> VersionsToLoad(const inference::ModelVersionPolicy& policy, std::vector<int64_t> on_disk) {
+std::vector<int64_t> VersionsToLoad(const inference::ModelVersionPolicy& policy,
+                                    std::vector<int64_t> on_disk) {
   std::sort(on_disk.begin(), on_disk.end());
   switch (policy.policy_choice_case()) {
     case inference::ModelVersionPolicy::kAll:
       return on_disk;
     case inference::ModelVersionPolicy::kSpecific: {
       const auto& wanted = policy.specific().versions();
-      std::erase_if(on_disk, [&](int64_t v) { return std::find(wanted.begin(), wanted.end(), v) == wanted.end(); });
+      std::erase_if(on_disk, [&](int64_t v) {
+        return std::find(wanted.begin(), wanted.end(), v) == wanted.end();
+      });
       return on_disk;
     }
     default: {
       const size_t keep = std::max<size_t>(policy.latest().num_versions(), 1);
-      if (on_disk.size() > keep) on_disk.erase(on_disk.begin(), on_disk.end() - static_cast<std::ptrdiff_t>(keep));
+      if (on_disk.size() > keep)
+        on_disk.erase(on_disk.begin(), on_disk.end() - static_cast<std::ptrdiff_t>(keep));
       return on_disk;
     }
   }

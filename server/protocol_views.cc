@@ -54,9 +54,9 @@ struct Bytes {
 
 void SetMemory(const Bytes& bytes, inference::ModelStatistics* to) {
   const std::pair<const char*, int64_t> kinds[] = {
-      {"weights", bytes.memory.weights}, {"activations", bytes.memory.activations},
+      {"weights", bytes.memory.weights},       {"activations", bytes.memory.activations},
       {"scratchpad", bytes.memory.scratchpad}, {"code", bytes.memory.code},
-      {"metadata", bytes.memory.metadata}, {"file", bytes.file}};
+      {"metadata", bytes.memory.metadata},     {"file", bytes.file}};
   for (const auto& [type, value] : kinds) {
     inference::MemoryUsage* usage = to->add_memory_usage();
     usage->set_type(type);
@@ -64,7 +64,8 @@ void SetMemory(const Bytes& bytes, inference::ModelStatistics* to) {
   }
 }
 
-void AddTensor(const engine::Signature& tensor, inference::ModelMetadataResponse::TensorMetadata* to) {
+void AddTensor(const engine::Signature& tensor,
+               inference::ModelMetadataResponse::TensorMetadata* to) {
   to->set_name(tensor.name);
   to->set_datatype(std::string(WireNameOf(tensor.dtype)));
   for (int64_t dim : tensor.shape) to->add_shape(dim);
@@ -76,8 +77,9 @@ std::string VariantPart(const std::string& name) {
   return at == std::string::npos ? "" : name.substr(at + 1);
 }
 
-void AddVersionStatistics(const std::string& model, const std::string& number, const VersionEntry& version,
-                          const std::string& only_variant, inference::ModelStatisticsResponse* response) {
+void AddVersionStatistics(const std::string& model, const std::string& number,
+                          const VersionEntry& version, const std::string& only_variant,
+                          inference::ModelStatisticsResponse* response) {
   StatisticsSnapshot sum;
   Bytes sum_bytes;
   inference::ModelStatisticsResponse variants;
@@ -111,8 +113,8 @@ inference::ServerMetadataResponse ServerMetadataView(absl::string_view version) 
   inference::ServerMetadataResponse response;
   response.set_name("octet");
   response.set_version(std::string(version));
-  for (const char* extension : {"model_repository", "model_configuration", "statistics", "binary_tensor_data",
-                                "parameters", "schedule_policy"}) {
+  for (const char* extension : {"model_repository", "model_configuration", "statistics",
+                                "binary_tensor_data", "parameters", "schedule_policy"}) {
     response.add_extensions(extension);
   }
   return response;
@@ -121,17 +123,21 @@ inference::ServerMetadataResponse ServerMetadataView(absl::string_view version) 
 absl::StatusOr<inference::ModelMetadataResponse> ModelMetadataView(const Repository& repository,
                                                                    const std::string& name,
                                                                    const std::string& version) {
-  OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedVariant> served, repository.Find(name, version, ""));
+  OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedVariant> served,
+                         repository.Find(name, version, ""));
   OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelEntry> model, repository.FindModel(name));
   inference::ModelMetadataResponse response;
   response.set_name(name);
   for (const auto& [number, entry] : model->versions) response.add_versions(absl::StrCat(number));
   response.set_platform("octet_onnx");
-  for (const engine::Signature& input : served->signature.inputs) AddTensor(input, response.add_inputs());
-  for (const engine::Signature& output : served->signature.outputs) AddTensor(output, response.add_outputs());
+  for (const engine::Signature& input : served->signature.inputs)
+    AddTensor(input, response.add_inputs());
+  for (const engine::Signature& output : served->signature.outputs)
+    AddTensor(output, response.add_outputs());
   auto& properties = *response.mutable_properties();
   properties["variant"] = served->labels.variant;
-  if (auto it = model->versions.find(std::stoll(served->labels.version)); it != model->versions.end()) {
+  if (auto it = model->versions.find(std::stoll(served->labels.version));
+      it != model->versions.end()) {
     std::string names;
     for (const auto& [variant, entry] : it->second.variants) {
       if (entry.served != nullptr) absl::StrAppend(&names, names.empty() ? "" : ",", variant);
@@ -143,7 +149,8 @@ absl::StatusOr<inference::ModelMetadataResponse> ModelMetadataView(const Reposit
   return response;
 }
 
-absl::StatusOr<inference::ModelConfigResponse> ModelConfigView(const Repository& repository, const std::string& name,
+absl::StatusOr<inference::ModelConfigResponse> ModelConfigView(const Repository& repository,
+                                                               const std::string& name,
                                                                const std::string& version) {
   OCTET_RETURN_IF_ERROR(repository.Find(name, version, "").status());
   OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelEntry> model, repository.FindModel(name));
@@ -159,7 +166,8 @@ absl::StatusOr<inference::ModelStatisticsResponse> ModelStatisticsView(const Rep
   inference::ModelStatisticsResponse response;
   const std::string variant = VariantPart(name);
   if (!name.empty()) {
-    // Unknown names, versions and variants are errors; known ones that are not loaded have no statistics.
+    // Unknown names, versions and variants are errors; known ones that are not loaded have no
+    // statistics.
     const absl::Status found = repository.Find(name, version, "").status();
     if (absl::IsNotFound(found) || absl::IsInvalidArgument(found)) return found;
   }
@@ -175,7 +183,8 @@ absl::StatusOr<inference::ModelStatisticsResponse> ModelStatisticsView(const Rep
   return response;
 }
 
-inference::RepositoryIndexResponse RepositoryIndexView(const Repository& repository, bool ready_only) {
+inference::RepositoryIndexResponse RepositoryIndexView(const Repository& repository,
+                                                       bool ready_only) {
   inference::RepositoryIndexResponse response;
   const auto add = [&](const std::string& name, const std::string& version, ModelState state,
                        const std::string& reason) {
@@ -200,7 +209,8 @@ inference::RepositoryIndexResponse RepositoryIndexView(const Repository& reposit
   return response;
 }
 
-absl::StatusOr<bool> ModelReadyView(const Repository& repository, const std::string& name, const std::string& version) {
+absl::StatusOr<bool> ModelReadyView(const Repository& repository, const std::string& name,
+                                    const std::string& version) {
   const absl::Status status = repository.Find(name, version, "").status();
   if (status.ok()) return true;
   if (absl::IsUnavailable(status) || absl::IsFailedPrecondition(status)) return false;

@@ -15,7 +15,8 @@ namespace octet::server {
 // Thread-safe.
 class VariantRecorder final : public ExecutionObserver {
  public:
-  VariantRecorder(std::shared_ptr<VariantMetrics> metrics, Clock* clock) : metrics_(std::move(metrics)), clock_(clock) {}
+  VariantRecorder(std::shared_ptr<VariantMetrics> metrics, Clock* clock)
+      : metrics_(std::move(metrics)), clock_(clock) {}
 
   void OnBatch(const BatchRecord& record) override {
     statistics_.Add(record, clock_->Now());

@@ -28,7 +28,9 @@ int64_t OutputPayload(const ReplyOutput& output) {
 }
 
 // The entry {"variant": InferParameter{string_param}}.
-int64_t ParameterPayload(absl::string_view value) { return LengthFieldSize(static_cast<int64_t>(value.size())); }
+int64_t ParameterPayload(absl::string_view value) {
+  return LengthFieldSize(static_cast<int64_t>(value.size()));
+}
 int64_t EntryPayload(absl::string_view value) {
   return StringSize("variant") + LengthFieldSize(ParameterPayload(value));
 }
@@ -39,9 +41,10 @@ std::byte* PutNonEmpty(std::byte* at, uint32_t field, absl::string_view value) {
 
 }  // namespace
 
-absl::StatusOr<Reply> Reply::Create(const ReplyHeader& header, absl::Span<const ReplyOutput> outputs) {
-  int64_t size = StringSize(header.model_name) + StringSize(header.model_version) + StringSize(header.id) +
-                 LengthFieldSize(EntryPayload(header.variant));
+absl::StatusOr<Reply> Reply::Create(const ReplyHeader& header,
+                                    absl::Span<const ReplyOutput> outputs) {
+  int64_t size = StringSize(header.model_name) + StringSize(header.model_version) +
+                 StringSize(header.id) + LengthFieldSize(EntryPayload(header.variant));
   for (const ReplyOutput& output : outputs) {
     OCTET_ASSIGN_OR_RETURN(const int64_t bytes, CheckedByteSize(output.dtype, output.shape));
     if (bytes > kMaxMessageBytes - size) size = kMaxMessageBytes;
@@ -55,8 +58,9 @@ absl::StatusOr<Reply> Reply::Create(const ReplyHeader& header, absl::Span<const 
   Reply reply;
   reply.data_.reset(new (std::nothrow) std::byte[static_cast<size_t>(size)]);
   if (reply.data_ == nullptr) {
-    return WithReason(absl::ResourceExhaustedError(absl::StrCat("no memory for a response of ", size, " bytes")),
-                      "memory_limit");
+    return WithReason(
+        absl::ResourceExhaustedError(absl::StrCat("no memory for a response of ", size, " bytes")),
+        "memory_limit");
   }
   reply.size_bytes_ = size;
   std::byte* at = reply.data_.get();

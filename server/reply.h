@@ -1,4 +1,5 @@
-// The wire bytes of inference.ModelInferResponse, laid out once so that outputs are scattered straight into them.
+// The wire bytes of inference.ModelInferResponse, laid out once so that outputs are scattered
+// straight into them.
 #ifndef OCTET_SERVER_REPLY_H_
 #define OCTET_SERVER_REPLY_H_
 
@@ -27,7 +28,7 @@ struct ReplyHeader {
   absl::string_view model_name;     // as requested
   absl::string_view model_version;  // the one that answered
   absl::string_view id;
-  absl::string_view variant;        // parameters["variant"]
+  absl::string_view variant;  // parameters["variant"]
 };
 
 // One block of memory; move-only. Thread-compatible.
@@ -37,12 +38,14 @@ class Reply {
 
   // Writes everything but the raw outputs, whose bytes are undefined until written through raw(i).
   // Errors: kResourceExhausted when the message would exceed Protobuf's 2 GB.
-  static absl::StatusOr<Reply> Create(const ReplyHeader& header, absl::Span<const ReplyOutput> outputs);
+  static absl::StatusOr<Reply> Create(const ReplyHeader& header,
+                                      absl::Span<const ReplyOutput> outputs);
 
   absl::Span<std::byte> raw(size_t i) { return raw_[i]; }
   ByteSpan wire() const { return ByteSpan(data_.get(), static_cast<size_t>(size_bytes_)); }
 
-  // Gives the block away: what wire() pointed at stays valid until the owner frees it with delete[].
+  // Gives the block away: what wire() pointed at stays valid until the owner frees it with
+  // delete[].
   std::unique_ptr<std::byte[]> Release() { return std::move(data_); }
 
  private:

@@ -18,13 +18,15 @@ inference::ModelInferResponse Read(const Reply& reply) {
 
 TEST(ReplyTest, IsWhatProtobufReads) {
   const ReplyHeader header{"resnet@int8", "12", "id-7", "int8"};
-  auto reply = Reply::Create(
-      header, {{"probabilities", DType::kF32, {2, 300}}, {"label", DType::kS64, {2}}, {"scalar", DType::kBool, {}}});
+  auto reply = Reply::Create(header, {{"probabilities", DType::kF32, {2, 300}},
+                                      {"label", DType::kS64, {2}},
+                                      {"scalar", DType::kBool, {}}});
   ASSERT_TRUE(reply.ok()) << reply.status();
   ASSERT_EQ(reply->raw(0).size(), 2400u);
   ASSERT_EQ(reply->raw(1).size(), 16u);
   ASSERT_EQ(reply->raw(2).size(), 1u);
-  for (size_t i = 0; i < 3; ++i) std::memset(reply->raw(i).data(), static_cast<int>('a' + i), reply->raw(i).size());
+  for (size_t i = 0; i < 3; ++i)
+    std::memset(reply->raw(i).data(), static_cast<int>('a' + i), reply->raw(i).size());
   const inference::ModelInferResponse proto = Read(*reply);
   EXPECT_EQ(proto.model_name(), "resnet@int8");
   EXPECT_EQ(proto.model_version(), "12");

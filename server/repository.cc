@@ -36,8 +36,25 @@ absl::Status NotReady(absl::string_view what, ModelState state, absl::string_vie
   return absl::FailedPreconditionError(absl::StrCat(what, " is not available: ", reason));
 }
 
+// Folders whose name is a positive number.
+std::vector<int64_t> VersionsIn(const fs::path& folder) {
+  std::vector<int64_t> versions;
+  std::error_code ec;
+  for (fs::directory_iterator it(folder, ec), end; !ec && it != end; it.increment(ec)) {
+    int64_t version = 0;
+    const std::string name = it->path().filename().string();
+    std::error_code ignored;
+    if (it->is_directory(ignored) && absl::SimpleAtoi(name, &version) && version > 0 &&
+        name == absl::StrCat(version)) {
+      versions.push_back(version);
+    }
+  }
+  return versions;
+}
+
 // The latest version whose primary is loaded, else the latest. Requires: not empty.
-std::map<int64_t, VersionEntry>::const_iterator LatestThatServes(const std::map<int64_t, VersionEntry>& versions) {
+std::map<int64_t, VersionEntry>::const_iterator LatestThatServes(
+    const std::map<int64_t, VersionEntry>& versions) {
   for (auto it = versions.end(); it != versions.begin();) {
     --it;
     if (it->second.variants.at(it->second.primary).served != nullptr) return it;
@@ -59,18 +76,25 @@ absl::string_view NameOf(ModelState state) {
   return "UNKNOWN";
 }
 
-Repository::Repository(RepositoryOptions options, Scheduler* scheduler, Metrics* metrics, Clock* clock, Loader* loader)
-    : options_(std::move(options)), scheduler_(scheduler), metrics_(metrics), clock_(clock), loader_(loader) {}
+Repository::Repository(RepositoryOptions options, Scheduler* scheduler, Metrics* metrics,
+                       Clock* clock, Loader* loader)
+    : options_(std::move(options)),
+      scheduler_(scheduler),
+      metrics_(metrics),
+      clock_(clock),
+      loader_(loader) {}
 
 Repository::~Repository() = default;
 
 absl::StatusOr<std::vector<std::string>> Repository::ScanModels() const {
   std::error_code ec;
   if (!fs::exists(options_.root, ec)) {
-    return absl::NotFoundError(absl::StrCat("model repository '", options_.root, "' does not exist"));
+    return absl::NotFoundError(
+        absl::StrCat("model repository '", options_.root, "' does not exist"));
   }
   if (!fs::is_directory(options_.root, ec)) {
-    return absl::FailedPreconditionError(absl::StrCat("model repository '", options_.root, "' is not a folder"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("model repository '", options_.root, "' is not a folder"));
   }
   std::vector<std::string> models;
   for (fs::directory_iterator it(options_.root, ec), end; !ec && it != end; it.increment(ec)) {
@@ -129,7 +153,8 @@ void Repository::Unload(const std::string& model, std::function<void(absl::Statu
       auto it = models_.find(model);
       if (it != models_.end()) old = it->second;
     }
-    if (old == nullptr) return done(absl::NotFoundError(absl::StrCat("unknown model '", model, "'")));
+    if (old == nullptr)
+      return done(absl::NotFoundError(absl::StrCat("unknown model '", model, "'")));
     auto entry = std::make_shared<ModelEntry>();
     entry->state = ModelState::kUnavailable;
     entry->reason = "unloaded";
@@ -142,7 +167,8 @@ void Repository::Unload(const std::string& model, std::function<void(absl::Statu
 }
 
 absl::Status Repository::LoadNow(const std::string& model) {
-  if (stopping_) return WithReason(absl::UnavailableError("the server is shutting down"), "draining");
+  if (stopping_)
+    return WithReason(absl::UnavailableError("the server is shutting down"), "draining");
   std::shared_ptr<const ModelEntry> old;
   {
     absl::MutexLock lock(&mu_);
@@ -151,7 +177,8 @@ absl::Status Repository::LoadNow(const std::string& model) {
   }
   absl::StatusOr<ModelEntry> loaded = LoadModel(model);
   if (!loaded.ok()) {
-    Log(Severity::kError, "model not loaded", {{"model", model}, {"error", loaded.status().ToString()}});
+    Log(Severity::kError, "model not loaded",
+        {{"model", model}, {"error", loaded.status().ToString()}});
     const bool serving = old != nullptr && old->state == ModelState::kReady;
     if (!serving && (old != nullptr || !absl::IsNotFound(loaded.status()))) {
       auto entry = std::make_shared<ModelEntry>();
@@ -173,33 +200,31 @@ absl::StatusOr<ModelEntry> Repository::LoadModel(const std::string& model) {
   const fs::path folder = fs::path(options_.root) / model;
   std::error_code ec;
   // A name from a client must not reach outside the root.
-  if (model.empty() || model[0] == '.' || model.find('/') != std::string::npos || !fs::is_directory(folder, ec)) {
-    return absl::NotFoundError(absl::StrCat("unknown model '", model, "': the repository has no such folder"));
+  if (model.empty() || model[0] == '.' || model.find('/') != std::string::npos ||
+      !fs::is_directory(folder, ec)) {
+    return absl::NotFoundError(
+        absl::StrCat("unknown model '", model, "': the repository has no such folder"));
   }
   if (model.find('@') != std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat("model name '", model, "': '@' is reserved for variants"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("model name '", model, "': '@' is reserved for variants"));
   }
-  OCTET_ASSIGN_OR_RETURN(const ModelSettings settings, ReadModelSettings((folder / "config.pbtxt").string(), model));
+  OCTET_ASSIGN_OR_RETURN(const ModelSettings settings,
+                         ReadModelSettings((folder / "config.pbtxt").string(), model));
   for (const std::string& warning : settings.warnings) {
     Log(Severity::kWarning, "config.pbtxt", {{"model", model}, {"warning", warning}});
   }
-  std::vector<int64_t> on_disk;
-  for (fs::directory_iterator it(folder, ec), end; !ec && it != end; it.increment(ec)) {
-    int64_t version = 0;
-    const std::string name = it->path().filename().string();
-    std::error_code ignored;
-    if (it->is_directory(ignored) && absl::SimpleAtoi(name, &version) && version > 0 && name == absl::StrCat(version)) {
-      on_disk.push_back(version);
-    }
-  }
+  const std::vector<int64_t> on_disk = VersionsIn(folder);
   const std::vector<int64_t> wanted = VersionsToLoad(settings.config.version_policy(), on_disk);
   if (wanted.empty()) {
     return absl::FailedPreconditionError(
-        absl::StrCat("no version to load: the folder holds ", on_disk.empty() ? "none" : absl::StrJoin(on_disk, ", ")));
+        absl::StrCat("no version to load: the folder holds ",
+                     on_disk.empty() ? "none" : absl::StrJoin(on_disk, ", ")));
   }
   ModelEntry entry;
   for (int64_t version : wanted) {
-    VersionLoader loader(options_, settings, {model, absl::StrCat(version), ""}, scheduler_, metrics_, clock_);
+    VersionLoader loader(options_, settings, {model, absl::StrCat(version), ""}, scheduler_,
+                         metrics_, clock_);
     absl::StatusOr<VersionEntry> loaded = loader.Load();
     if (!loaded.ok()) {
       entry.reason = std::string(loaded.status().message());
@@ -214,7 +239,8 @@ absl::StatusOr<ModelEntry> Repository::LoadModel(const std::string& model) {
     const VariantEntry& primary = it->second.variants.at(it->second.primary);
     if (primary.served == nullptr) {
       if (entry.reason.empty()) {
-        entry.reason = absl::StrCat("its primary variant '", it->second.primary, "' failed to load: ", primary.reason);
+        entry.reason = absl::StrCat("its primary variant '", it->second.primary,
+                                    "' failed to load: ", primary.reason);
       }
       continue;
     }
@@ -258,27 +284,30 @@ std::vector<std::shared_ptr<const ServedVariant>> Repository::Served() const {
   return served;
 }
 
-absl::StatusOr<std::shared_ptr<const ModelEntry>> Repository::FindModel(absl::string_view name) const {
+absl::StatusOr<std::shared_ptr<const ModelEntry>> Repository::FindModel(
+    absl::string_view name) const {
   const std::string model(name.substr(0, name.find('@')));
   absl::MutexLock lock(&mu_);
   auto it = models_.find(model);
   if (it == models_.end()) {
-    return absl::NotFoundError(absl::StrCat("unknown model '", model, "'; the repository has: ", KeysOf(models_)));
+    return absl::NotFoundError(
+        absl::StrCat("unknown model '", model, "'; the repository has: ", KeysOf(models_)));
   }
   return it->second;
 }
 
-absl::StatusOr<std::shared_ptr<const ServedVariant>> Repository::Find(absl::string_view name, absl::string_view version,
-                                                                      absl::string_view variant) const {
+absl::StatusOr<std::shared_ptr<const ServedVariant>> Repository::Find(
+    absl::string_view name, absl::string_view version, absl::string_view variant) const {
   OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelEntry> model, FindModel(name));
   const size_t at = name.find('@');
   absl::string_view wanted = at == absl::string_view::npos ? variant : name.substr(at + 1);
   if (!variant.empty() && variant != wanted) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model name '", name, "' and parameter variant '", variant, "' ask for two variants"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model name '", name, "' and parameter variant '", variant, "' ask for two variants"));
   }
   if (at != absl::string_view::npos && wanted.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("model name '", name, "' has no variant after '@'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("model name '", name, "' has no variant after '@'"));
   }
   const std::string what = absl::StrCat("model '", name.substr(0, at), "'");
   if (model->versions.empty()) return NotReady(what, model->state, model->reason);
@@ -287,10 +316,11 @@ absl::StatusOr<std::shared_ptr<const ServedVariant>> Repository::Find(absl::stri
     found = LatestThatServes(model->versions);
   } else {
     int64_t number = 0;
-    found = absl::SimpleAtoi(version, &number) ? model->versions.find(number) : model->versions.end();
+    found =
+        absl::SimpleAtoi(version, &number) ? model->versions.find(number) : model->versions.end();
     if (found == model->versions.end()) {
-      return absl::NotFoundError(
-          absl::StrCat(what, " has no version '", version, "'; loaded are: ", KeysOf(model->versions)));
+      return absl::NotFoundError(absl::StrCat(what, " has no version '", version,
+                                              "'; loaded are: ", KeysOf(model->versions)));
     }
   }
   const VersionEntry& entry = found->second;
@@ -300,7 +330,8 @@ absl::StatusOr<std::shared_ptr<const ServedVariant>> Repository::Find(absl::stri
         absl::StrCat(what, " has no variant '", wanted, "'; there are: ", KeysOf(entry.variants)));
   }
   if (chosen->second.served == nullptr) {
-    return NotReady(absl::StrCat(what, " variant '", chosen->first, "'"), chosen->second.state, chosen->second.reason);
+    return NotReady(absl::StrCat(what, " variant '", chosen->first, "'"), chosen->second.state,
+                    chosen->second.reason);
   }
   return chosen->second.served;
 }

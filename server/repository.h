@@ -1,10 +1,11 @@
 // The model repository: what lies on disk, what is loaded, and which variant a name means.
 //
 //   <root>/<model>/config.pbtxt               optional
-//   <root>/<model>/<version>/model.onnx       the float original: variant f32 (int8 when it holds quantized operators)
-//   <root>/<model>/<version>/model.<variant>.onnx
+//   <root>/<model>/<version>/model.onnx       the float original: variant f32 (int8 when it holds
+//   quantized operators) <root>/<model>/<version>/model.<variant>.onnx
 //
-// Readers take a snapshot and never wait for a load: a new state is swapped in, the old one drained after.
+// Readers take a snapshot and never wait for a load: a new state is swapped in, the old one drained
+// after.
 #ifndef OCTET_SERVER_REPOSITORY_H_
 #define OCTET_SERVER_REPOSITORY_H_
 
@@ -80,7 +81,8 @@ struct RepositoryOptions {
 class Repository {
  public:
   // All pointers outlive the repository; loads run on `loader`.
-  Repository(RepositoryOptions options, Scheduler* scheduler, Metrics* metrics, Clock* clock, Loader* loader);
+  Repository(RepositoryOptions options, Scheduler* scheduler, Metrics* metrics, Clock* clock,
+             Loader* loader);
   ~Repository();
 
   // Scans the root and loads every model in the background; initial_load_done() when through.
@@ -89,18 +91,19 @@ class Repository {
   bool initial_load_done() const;
   void AwaitInitialLoad() const;
 
-  // (Re)loads or unloads one model in the background; `done` is called on the loader's thread. A reload that fails
-  // leaves what was loaded. Errors given to done: kNotFound, those of loading.
+  // (Re)loads or unloads one model in the background; `done` is called on the loader's thread. A
+  // reload that fails leaves what was loaded. Errors given to done: kNotFound, those of loading.
   void Load(const std::string& model, std::function<void(absl::Status)> done);
   void Unload(const std::string& model, std::function<void(absl::Status)> done);
 
   // Loads that have not begun fail with kUnavailable from now on.
   void StopLoading() { stopping_ = true; }
 
-  // The variant that answers for a name "model" or "model@variant", a version ("" = latest) and the request parameter
-  // `variant` ("" = none). Errors: kNotFound, kInvalidArgument (two different variants), kUnavailable (loading),
-  // kFailedPrecondition (its load failed: reason quoted).
-  absl::StatusOr<std::shared_ptr<const ServedVariant>> Find(absl::string_view name, absl::string_view version,
+  // The variant that answers for a name "model" or "model@variant", a version ("" = latest) and the
+  // request parameter `variant` ("" = none). Errors: kNotFound, kInvalidArgument (two different
+  // variants), kUnavailable (loading), kFailedPrecondition (its load failed: reason quoted).
+  absl::StatusOr<std::shared_ptr<const ServedVariant>> Find(absl::string_view name,
+                                                            absl::string_view version,
                                                             absl::string_view variant) const;
 
   // The model that a name's part before '@' means. Errors: kNotFound.
@@ -126,7 +129,7 @@ class Repository {
   mutable absl::Mutex mu_;
   mutable absl::CondVar loaded_;
   RepositorySnapshot models_ ABSL_GUARDED_BY(mu_);
-  int initial_loads_ ABSL_GUARDED_BY(mu_) = 0;      // still to do
+  int initial_loads_ ABSL_GUARDED_BY(mu_) = 0;  // still to do
   bool initial_started_ ABSL_GUARDED_BY(mu_) = false;
 };
 

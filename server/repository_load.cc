@@ -22,13 +22,15 @@ absl::StatusOr<VersionEntry> VersionLoader::Load() {
   for (const auto& [variant, path] : TwinFiles()) LoadFile(path, variant);
   for (const std::string& wanted : settings_.variants) {
     if (entry_.variants.contains(wanted)) continue;
-    entry_.variants[wanted] = {ModelState::kUnavailable,
-                               absl::StrCat("octet.variants lists '", wanted, "', but ", folder_,
-                                            " holds no file of it (making variants on load is not supported)"),
-                               nullptr};
+    entry_.variants[wanted] = {
+        ModelState::kUnavailable,
+        absl::StrCat("octet.variants lists '", wanted, "', but ", folder_,
+                     " holds no file of it (making variants on load is not supported)"),
+        nullptr};
   }
   if (entry_.variants.empty()) {
-    return absl::NotFoundError(absl::StrCat(folder_, " holds neither model.onnx nor model.<variant>.onnx"));
+    return absl::NotFoundError(
+        absl::StrCat(folder_, " holds neither model.onnx nor model.<variant>.onnx"));
   }
   if (absl::Status status = ChooseRoles(); !status.ok()) {
     for (const auto& [name, variant] : entry_.variants) {
@@ -50,7 +52,8 @@ std::map<std::string, std::string> VersionLoader::TwinFiles() const {
   for (const auto& item : std::filesystem::directory_iterator(folder_, ec)) {
     const std::string name = item.path().filename().string();
     absl::string_view variant = name;
-    if (name == "model.onnx" || !absl::ConsumePrefix(&variant, "model.") || !absl::ConsumeSuffix(&variant, ".onnx")) {
+    if (name == "model.onnx" || !absl::ConsumePrefix(&variant, "model.") ||
+        !absl::ConsumeSuffix(&variant, ".onnx")) {
       continue;
     }
     if (item.path().string() == OriginalPath()) continue;
@@ -66,8 +69,9 @@ std::map<std::string, std::string> VersionLoader::TwinFiles() const {
 }
 
 bool VersionLoader::Wanted(absl::string_view variant) const {
-  return settings_.variants.empty() || std::find(settings_.variants.begin(), settings_.variants.end(),
-                                                 std::string(variant)) != settings_.variants.end();
+  return settings_.variants.empty() ||
+         std::find(settings_.variants.begin(), settings_.variants.end(), std::string(variant)) !=
+             settings_.variants.end();
 }
 
 void VersionLoader::LoadFile(const std::string& path, const std::string& named) {
@@ -80,9 +84,13 @@ void VersionLoader::LoadFile(const std::string& path, const std::string& named) 
   if (named.empty()) original_variant_ = variant;
   if (!served.ok()) {
     Log(Severity::kError, "variant not loaded",
-        {{"model", labels_.model}, {"version", labels_.version}, {"variant", variant},
-         {"reason", std::string(ReasonOf(served.status()))}, {"error", served.status().ToString()}});
-    entry_.variants[variant] = {ModelState::kUnavailable, std::string(served.status().message()), nullptr};
+        {{"model", labels_.model},
+         {"version", labels_.version},
+         {"variant", variant},
+         {"reason", std::string(ReasonOf(served.status()))},
+         {"error", served.status().ToString()}});
+    entry_.variants[variant] = {ModelState::kUnavailable, std::string(served.status().message()),
+                                nullptr};
     return;
   }
   entry_.variants[variant] = {ModelState::kReady, "", *std::move(served)};
@@ -90,24 +98,24 @@ void VersionLoader::LoadFile(const std::string& path, const std::string& named) 
 
 absl::Status VersionLoader::CheckDigest(const std::string& source_sha256) {
   std::error_code ec;
-  if (source_sha256.empty() || !std::filesystem::exists(OriginalPath(), ec)) return absl::OkStatus();
+  if (source_sha256.empty() || !std::filesystem::exists(OriginalPath(), ec))
+    return absl::OkStatus();
   if (original_sha256_.empty()) {
     absl::StatusOr<std::shared_ptr<const Buffer>> bytes = ReadFile(OriginalPath());
     if (!bytes.ok()) return bytes.status();
-    original_sha256_ =
-        Sha256Hex(absl::MakeConstSpan((*bytes)->data(), static_cast<size_t>((*bytes)->size_bytes())));
+    original_sha256_ = Sha256Hex(
+        absl::MakeConstSpan((*bytes)->data(), static_cast<size_t>((*bytes)->size_bytes())));
   }
   if (original_sha256_ == source_sha256) return absl::OkStatus();
   return WithReason(
       absl::FailedPreconditionError(absl::StrCat(
-          "stale twin: it was made from a file with SHA-256 ", source_sha256, ", ", OriginalPath(), " has ",
-          original_sha256_, "; compress the new file or remove this one")),
+          "stale twin: it was made from a file with SHA-256 ", source_sha256, ", ", OriginalPath(),
+          " has ", original_sha256_, "; compress the new file or remove this one")),
       "stale_twin");
 }
 
-absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(const std::string& path,
-                                                                            const std::string& named,
-                                                                            std::string* variant) {
+absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
+    const std::string& path, const std::string& named, std::string* variant) {
   const absl::Time start = clock_->Now();
   OCTET_ASSIGN_OR_RETURN(LoadedFile file, LoadModelFile(path));
   if (named.empty()) {
@@ -115,20 +123,24 @@ absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(cons
   } else {
     OCTET_RETURN_IF_ERROR(CheckDigest(file.source_sha256));
     if (entry_.variants.contains(named)) {
-      return absl::InvalidArgumentError(absl::StrCat(path, " and ", OriginalPath(), " are both variant '", named, "'"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, " and ", OriginalPath(), " are both variant '", named, "'"));
     }
   }
   auto served = std::make_shared<ServedVariant>();
   served->labels = {labels_.model, labels_.version, *variant};
-  OCTET_ASSIGN_OR_RETURN(served->signature, SignatureOf(*file.program, settings_.config.max_batch_size(),
-                                                        options_.default_max_batch));
+  OCTET_ASSIGN_OR_RETURN(
+      served->signature,
+      SignatureOf(*file.program, settings_.config.max_batch_size(), options_.default_max_batch));
   OCTET_RETURN_IF_ERROR(CheckConfig(settings_.config, served->signature));
-  if (auto it = entry_.variants.find(original_variant_); it != entry_.variants.end() && it->second.served != nullptr) {
+  if (auto it = entry_.variants.find(original_variant_);
+      it != entry_.variants.end() && it->second.served != nullptr) {
     OCTET_RETURN_IF_ERROR(CheckTwins(it->second.served->signature, served->signature));
   }
   served->program = std::move(file.program);
   served->file_bytes = file.file_bytes;
-  served->recorder = std::make_shared<VariantRecorder>(metrics_->ForVariant(served->labels), clock_);
+  served->recorder =
+      std::make_shared<VariantRecorder>(metrics_->ForVariant(served->labels), clock_);
   OpenQueue(served.get());
   absl::Status prepared = absl::OkStatus();
   if (ShapesKnown(served->signature)) prepared = scheduler_->Prepare(served->queue.get(), 1);
@@ -151,12 +163,17 @@ void VersionLoader::OpenQueue(ServedVariant* served) {
   spec.max_queued = options_.max_queued;
   const inference::ModelDynamicBatching& batching = settings_.config.dynamic_batching();
   const inference::ModelQueuePolicy& policy = batching.default_queue_policy();
-  // An hour is past any deadline; the cap keeps the arithmetic of absl::Duration away from infinity.
-  const uint64_t delay = std::min<uint64_t>(batching.max_queue_delay_microseconds(), 3'600'000'000u);
+  // An hour is past any deadline; the cap keeps the arithmetic of absl::Duration away from
+  // infinity.
+  const uint64_t delay =
+      std::min<uint64_t>(batching.max_queue_delay_microseconds(), 3'600'000'000u);
   spec.max_queue_delay = absl::Microseconds(static_cast<int64_t>(delay));
-  if (policy.max_queue_size() > 0) spec.max_queued = static_cast<int>(std::min(policy.max_queue_size(), 1u << 20));
-  if (policy.default_timeout_microseconds() > 0 && policy.timeout_action() == inference::ModelQueuePolicy::REJECT) {
-    const uint64_t timeout = std::min<uint64_t>(policy.default_timeout_microseconds(), 3'600'000'000u);
+  if (policy.max_queue_size() > 0)
+    spec.max_queued = static_cast<int>(std::min(policy.max_queue_size(), 1u << 20));
+  if (policy.default_timeout_microseconds() > 0 &&
+      policy.timeout_action() == inference::ModelQueuePolicy::REJECT) {
+    const uint64_t timeout =
+        std::min<uint64_t>(policy.default_timeout_microseconds(), 3'600'000'000u);
     served->default_timeout = absl::Microseconds(static_cast<int64_t>(timeout));
   }
   // The program outlives its queue: spec.program owns it.
@@ -185,7 +202,9 @@ void VersionLoader::LogLoaded(const ServedVariant& served) const {
        {"threads_per_slot", scheduler_->threads_per_slot()}});
   if (settings_.config.max_batch_size() > 0 && !served.signature.batchable) {
     Log(Severity::kWarning, "max_batch_size has no effect: rows would mix",
-        {{"model", served.labels.model}, {"variant", served.labels.variant}, {"obstacle", proof.obstacle}});
+        {{"model", served.labels.model},
+         {"variant", served.labels.variant},
+         {"obstacle", proof.obstacle}});
   }
 }
 
@@ -200,7 +219,8 @@ absl::Status VersionLoader::ChooseRoles() {
     }
   }
   entry_.primary = settings_.primary;
-  if (entry_.primary.empty() && entry_.variants.contains(original_variant_)) entry_.primary = original_variant_;
+  if (entry_.primary.empty() && entry_.variants.contains(original_variant_))
+    entry_.primary = original_variant_;
   if (entry_.primary.empty()) entry_.primary = entry_.variants.begin()->first;
   entry_.reference = settings_.reference;
   if (entry_.reference.empty() && entry_.variants.contains("f32")) entry_.reference = "f32";

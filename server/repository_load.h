@@ -1,4 +1,5 @@
-// Loads the files of one version of a model into queues ready to serve; a file that fails stays as an entry with a reason.
+// Loads the files of one version of a model into queues ready to serve; a file that fails stays as
+// an entry with a reason.
 #ifndef OCTET_SERVER_REPOSITORY_LOAD_H_
 #define OCTET_SERVER_REPOSITORY_LOAD_H_
 
@@ -17,8 +18,8 @@ namespace octet::server {
 class VersionLoader {
  public:
   // `labels` names model and version; references and pointers outlive the loader.
-  VersionLoader(const RepositoryOptions& options, const ModelSettings& settings, VariantLabels labels,
-                Scheduler* scheduler, Metrics* metrics, Clock* clock)
+  VersionLoader(const RepositoryOptions& options, const ModelSettings& settings,
+                VariantLabels labels, Scheduler* scheduler, Metrics* metrics, Clock* clock)
       : options_(options),
         settings_(settings),
         labels_(std::move(labels)),
@@ -27,7 +28,8 @@ class VersionLoader {
         metrics_(metrics),
         clock_(clock) {}
 
-  // Errors: kNotFound (no model file), kInvalidArgument (the config names a variant that is not there).
+  // Errors: kNotFound (no model file), kInvalidArgument (the config names a variant that is not
+  // there).
   absl::StatusOr<VersionEntry> Load();
 
  private:
@@ -35,7 +37,8 @@ class VersionLoader {
   std::map<std::string, std::string> TwinFiles() const;  // variant -> path
   bool Wanted(absl::string_view variant) const;
   void LoadFile(const std::string& path, const std::string& named);
-  absl::StatusOr<std::shared_ptr<const ServedVariant>> TryFile(const std::string& path, const std::string& named,
+  absl::StatusOr<std::shared_ptr<const ServedVariant>> TryFile(const std::string& path,
+                                                               const std::string& named,
                                                                std::string* variant);
   absl::Status CheckDigest(const std::string& source_sha256);
   void OpenQueue(ServedVariant* served);

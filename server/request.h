@@ -1,4 +1,5 @@
-// One inference request as scheduler and batcher see it: free of gRPC and Protobuf; tensors stay where the wire put them.
+// One inference request as scheduler and batcher see it: free of gRPC and Protobuf; tensors stay
+// where the wire put them.
 #ifndef OCTET_SERVER_REQUEST_H_
 #define OCTET_SERVER_REQUEST_H_
 
@@ -29,7 +30,8 @@ struct WireMessage {
 using Parameter = std::variant<bool, int64_t, std::string, double, uint64_t>;
 using Parameters = absl::flat_hash_map<std::string, Parameter>;
 
-// Row-major little-endian elements, possibly in several pieces. size_bytes equals the bytes of dtype x shape.
+// Row-major little-endian elements, possibly in several pieces. size_bytes equals the bytes of
+// dtype x shape.
 struct InputTensor {
   std::string name;
   DType dtype = DType::kInvalid;

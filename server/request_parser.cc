@@ -35,11 +35,13 @@ class Parser {
  private:
   absl::Status Field(uint32_t field, WireType type, WireReader* reader);
   absl::Status Input(WireReader reader);
-  absl::Status InputField(uint32_t field, WireType type, WireReader* reader, PendingInput* input, Parameters* parameters);
+  absl::Status InputField(uint32_t field, WireType type, WireReader* reader, PendingInput* input,
+                          Parameters* parameters);
   absl::Status ShapeField(WireType type, WireReader* reader, PendingInput* input);
   absl::Status Output(WireReader reader);
   absl::Status MapEntry(WireReader entry, absl::string_view where, Parameters* parameters);
-  absl::Status ParameterValue(WireReader reader, const std::string& key, absl::string_view where, Parameter* value);
+  absl::Status ParameterValue(WireReader reader, const std::string& key, absl::string_view where,
+                              Parameter* value);
   absl::Status CheckTensorParameters(const Parameters& parameters, absl::string_view where) const;
   absl::Status Resolve();
   absl::Status ResolveContents(PendingInput* input, int64_t elements, int64_t bytes);
@@ -48,14 +50,17 @@ class Parser {
     return absl::InvalidArgumentError(
         absl::StrCat("malformed ModelInferRequest near byte ", reader.offset(), ": ", what));
   }
-  static absl::Status Expect(WireType got, WireType want, const WireReader& reader, absl::string_view what) {
-    return got == want ? absl::OkStatus() : Malformed(reader, absl::StrCat(what, " has the wrong wire type"));
+  static absl::Status Expect(WireType got, WireType want, const WireReader& reader,
+                             absl::string_view what) {
+    return got == want ? absl::OkStatus()
+                       : Malformed(reader, absl::StrCat(what, " has the wrong wire type"));
   }
-  absl::Status String(WireType type, WireReader* reader, absl::string_view what, std::string* value) const {
+  absl::Status String(WireType type, WireReader* reader, absl::string_view what,
+                      std::string* value) const {
     OCTET_RETURN_IF_ERROR(Expect(type, WireType::kLength, *reader, what));
     if (reader->ReadString(limits_.max_name_bytes, value)) return absl::OkStatus();
-    return Malformed(*reader, absl::StrCat(what, " is cut short, not UTF-8 or longer than ", limits_.max_name_bytes,
-                                           " bytes"));
+    return Malformed(*reader, absl::StrCat(what, " is cut short, not UTF-8 or longer than ",
+                                           limits_.max_name_bytes, " bytes"));
   }
   template <typename T>
   absl::Status CheckCount(const std::vector<T>& items, absl::string_view what) const {
@@ -100,12 +105,14 @@ absl::Status Parser::Field(uint32_t field, WireType type, WireReader* reader) {
       OCTET_RETURN_IF_ERROR(Expect(type, WireType::kLength, *reader, "raw_input_contents"));
       RawEntry& entry = raw_.emplace_back();
       if (!reader->ReadPieces(&entry.pieces, &entry.size_bytes)) {
-        return Malformed(*reader, absl::StrCat("raw_input_contents[", raw_.size() - 1, "] is cut short"));
+        return Malformed(*reader,
+                         absl::StrCat("raw_input_contents[", raw_.size() - 1, "] is cut short"));
       }
       return absl::OkStatus();
     }
     default:
-      return reader->SkipValue(type) ? absl::OkStatus() : Malformed(*reader, absl::StrCat("field ", field));
+      return reader->SkipValue(type) ? absl::OkStatus()
+                                     : Malformed(*reader, absl::StrCat("field ", field));
   }
 }
 
@@ -122,8 +129,8 @@ absl::Status Parser::Input(WireReader reader) {
   return CheckTensorParameters(parameters, absl::StrCat("input '", input.tensor.name, "'"));
 }
 
-absl::Status Parser::InputField(uint32_t field, WireType type, WireReader* reader, PendingInput* input,
-                                Parameters* parameters) {
+absl::Status Parser::InputField(uint32_t field, WireType type, WireReader* reader,
+                                PendingInput* input, Parameters* parameters) {
   WireReader range;
   switch (field) {
     case 1:
@@ -134,18 +141,22 @@ absl::Status Parser::InputField(uint32_t field, WireType type, WireReader* reade
       return ShapeField(type, reader, input);
     case 4:
       OCTET_RETURN_IF_ERROR(Expect(type, WireType::kLength, *reader, "an input's parameters"));
-      if (!reader->ReadRange(&range)) return Malformed(*reader, "an input's parameters are cut short");
+      if (!reader->ReadRange(&range))
+        return Malformed(*reader, "an input's parameters are cut short");
       return MapEntry(range, "input", parameters);
     case 5:
       OCTET_RETURN_IF_ERROR(Expect(type, WireType::kLength, *reader, "an input's contents"));
-      if (!reader->ReadRange(&range)) return Malformed(*reader, "an input's contents are cut short");
+      if (!reader->ReadRange(&range))
+        return Malformed(*reader, "an input's contents are cut short");
       if (input->contents.size() == kMaxContentsOccurrences) {
-        return absl::InvalidArgumentError(absl::StrCat("an input has more than ", kMaxContentsOccurrences, " contents"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("an input has more than ", kMaxContentsOccurrences, " contents"));
       }
       input->contents.push_back(range);
       return absl::OkStatus();
     default:
-      return reader->SkipValue(type) ? absl::OkStatus() : Malformed(*reader, absl::StrCat("input field ", field));
+      return reader->SkipValue(type) ? absl::OkStatus()
+                                     : Malformed(*reader, absl::StrCat("input field ", field));
   }
 }
 
@@ -162,7 +173,8 @@ absl::Status Parser::ShapeField(WireType type, WireReader* reader, PendingInput*
     WireReader* from = once ? reader : &packed;
     if (!from->ReadVarint(&dim)) return Malformed(*from, "a shape is cut short");
     if (input->tensor.shape.size() == kMaxRank) {
-      return absl::InvalidArgumentError(absl::StrCat("an input has more than ", kMaxRank, " dimensions"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("an input has more than ", kMaxRank, " dimensions"));
     }
     input->tensor.shape.push_back(static_cast<int64_t>(dim));
     if (once) break;
@@ -178,12 +190,14 @@ absl::Status Parser::Output(WireReader reader) {
     uint32_t field = 0;
     WireType type{};
     WireReader range;
-    if (!reader.ReadTag(&field, &type)) return Malformed(reader, "bad field tag in a requested output");
+    if (!reader.ReadTag(&field, &type))
+      return Malformed(reader, "bad field tag in a requested output");
     if (field == 1) {
       OCTET_RETURN_IF_ERROR(String(type, &reader, "a requested output's name", &name));
     } else if (field == 2) {
       OCTET_RETURN_IF_ERROR(Expect(type, WireType::kLength, reader, "an output's parameters"));
-      if (!reader.ReadRange(&range)) return Malformed(reader, "an output's parameters are cut short");
+      if (!reader.ReadRange(&range))
+        return Malformed(reader, "an output's parameters are cut short");
       OCTET_RETURN_IF_ERROR(MapEntry(range, "output", &parameters));
     } else if (!reader.SkipValue(type)) {
       return Malformed(reader, absl::StrCat("output field ", field));
@@ -216,14 +230,15 @@ absl::Status Parser::MapEntry(WireReader entry, absl::string_view where, Paramet
     return absl::InvalidArgumentError(absl::StrCat(where, " parameter '", key, "' has no value"));
   }
   if (static_cast<int>(parameters->size()) >= limits_.max_parameters) {
-    return absl::InvalidArgumentError(absl::StrCat("more than ", limits_.max_parameters, " parameters"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("more than ", limits_.max_parameters, " parameters"));
   }
   (*parameters)[key] = std::move(value);
   return absl::OkStatus();
 }
 
-absl::Status Parser::ParameterValue(WireReader reader, const std::string& key, absl::string_view where,
-                                    Parameter* value) {
+absl::Status Parser::ParameterValue(WireReader reader, const std::string& key,
+                                    absl::string_view where, Parameter* value) {
   bool found = false;
   while (!reader.AtEnd()) {
     uint32_t field = 0;
@@ -243,7 +258,8 @@ absl::Status Parser::ParameterValue(WireReader reader, const std::string& key, a
     } else if (field == 4) {
       ok = type == WireType::kFixed64 && reader.ReadFixed64(&bits);
       double number = 0;
-      std::copy_n(reinterpret_cast<const char*>(&bits), sizeof(number), reinterpret_cast<char*>(&number));
+      std::copy_n(reinterpret_cast<const char*>(&bits), sizeof(number),
+                  reinterpret_cast<char*>(&number));
       *value = number;
     } else {
       ok = reader.SkipValue(type);
@@ -255,10 +271,12 @@ absl::Status Parser::ParameterValue(WireReader reader, const std::string& key, a
   return absl::InvalidArgumentError(absl::StrCat(where, " parameter '", key, "' has no value"));
 }
 
-absl::Status Parser::CheckTensorParameters(const Parameters& parameters, absl::string_view where) const {
+absl::Status Parser::CheckTensorParameters(const Parameters& parameters,
+                                           absl::string_view where) const {
   for (absl::string_view key : {"shared_memory_region", "classification"}) {
     if (parameters.contains(key)) {
-      return absl::UnimplementedError(absl::StrCat(where, ": parameter '", key, "' is not supported"));
+      return absl::UnimplementedError(
+          absl::StrCat(where, ": parameter '", key, "' is not supported"));
     }
   }
   return absl::OkStatus();
@@ -267,12 +285,13 @@ absl::Status Parser::CheckTensorParameters(const Parameters& parameters, absl::s
 absl::Status Parser::Resolve() {
   for (absl::string_view key : {"sequence_id", "sequence_start", "sequence_end"}) {
     if (request_->parameters.contains(key)) {
-      return absl::UnimplementedError(absl::StrCat("parameter '", key, "': sequences are not supported"));
+      return absl::UnimplementedError(
+          absl::StrCat("parameter '", key, "': sequences are not supported"));
     }
   }
   if (!raw_.empty() && raw_.size() != inputs_.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("raw_input_contents has ", raw_.size(), " entries for ",
-                                                   inputs_.size(), " inputs"));
+    return absl::InvalidArgumentError(absl::StrCat("raw_input_contents has ", raw_.size(),
+                                                   " entries for ", inputs_.size(), " inputs"));
   }
   for (size_t i = 0; i < inputs_.size(); ++i) {
     PendingInput& input = inputs_[i];
@@ -289,11 +308,13 @@ absl::Status Parser::Resolve() {
       OCTET_RETURN_IF_ERROR(ResolveContents(&input, NumElements(tensor.shape), *bytes));
     } else {
       if (!input.contents.empty()) {
-        return absl::InvalidArgumentError(absl::StrCat(where, " has contents although raw_input_contents is used"));
+        return absl::InvalidArgumentError(
+            absl::StrCat(where, " has contents although raw_input_contents is used"));
       }
       if (raw_[i].size_bytes != *bytes) {
-        return absl::InvalidArgumentError(absl::StrCat(where, ": raw content has ", raw_[i].size_bytes, " bytes, ",
-                                                       input.datatype, " ", ShapeString(tensor.shape), " needs ", *bytes));
+        return absl::InvalidArgumentError(
+            absl::StrCat(where, ": raw content has ", raw_[i].size_bytes, " bytes, ",
+                         input.datatype, " ", ShapeString(tensor.shape), " needs ", *bytes));
       }
       tensor.pieces = std::move(raw_[i].pieces);
       tensor.size_bytes = *bytes;
@@ -306,22 +327,25 @@ absl::Status Parser::Resolve() {
 absl::Status Parser::ResolveContents(PendingInput* input, int64_t elements, int64_t bytes) {
   InputTensor& tensor = input->tensor;
   if (input->contents.empty() && bytes > 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("input '", tensor.name, "' has no data: neither contents nor raw_input_contents"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "input '", tensor.name, "' has no data: neither contents nor raw_input_contents"));
   }
-  // Each element takes at least one byte on the wire, so a shape beyond the message is refused before allocating.
+  // Each element takes at least one byte on the wire, so a shape beyond the message is refused
+  // before allocating.
   int64_t wire_bytes = 0;
   for (const WireReader& contents : input->contents) wire_bytes += contents.remaining();
   if (elements > wire_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("input '", tensor.name, "': contents hold fewer elements than shape ",
-                                                   ShapeString(tensor.shape), " needs (", elements, ")"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("input '", tensor.name, "': contents hold fewer elements than shape ",
+                     ShapeString(tensor.shape), " needs (", elements, ")"));
   }
   if (bytes > limits_.max_decoded_bytes - (request_->held_bytes)) {
-    return absl::ResourceExhaustedError(absl::StrCat("input '", tensor.name, "': ", bytes,
-                                                     " bytes of typed contents exceed the limit of ",
-                                                     limits_.max_decoded_bytes, "; send raw_input_contents"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "input '", tensor.name, "': ", bytes, " bytes of typed contents exceed the limit of ",
+        limits_.max_decoded_bytes, "; send raw_input_contents"));
   }
-  OCTET_ASSIGN_OR_RETURN(Buffer buffer, DecodeTypedContents(tensor.name, tensor.dtype, elements, input->contents));
+  OCTET_ASSIGN_OR_RETURN(Buffer buffer,
+                         DecodeTypedContents(tensor.name, tensor.dtype, elements, input->contents));
   if (bytes > 0) tensor.pieces = {ByteSpan(buffer.data(), static_cast<size_t>(bytes))};
   tensor.size_bytes = bytes;
   request_->held_bytes += bytes;

@@ -1,8 +1,10 @@
-// Parses the wire bytes of inference.ModelInferRequest by hand, so that tensors stay in the transport's slices.
+// Parses the wire bytes of inference.ModelInferRequest by hand, so that tensors stay in the
+// transport's slices.
 //
-// The envelope (names, shapes, parameters) is copied; raw_input_contents become pieces in place; typed contents are
-// decoded into a block of their own. Everything is bounded by the message's size, checked once here: names are UTF-8,
-// datatypes known, shapes not negative, data exactly shape x type. What a model expects is checked by signature.h.
+// The envelope (names, shapes, parameters) is copied; raw_input_contents become pieces in place;
+// typed contents are decoded into a block of their own. Everything is bounded by the message's
+// size, checked once here: names are UTF-8, datatypes known, shapes not negative, data exactly
+// shape x type. What a model expects is checked by signature.h.
 #ifndef OCTET_SERVER_REQUEST_PARSER_H_
 #define OCTET_SERVER_REQUEST_PARSER_H_
 
@@ -20,9 +22,11 @@ struct RequestLimits {
   int64_t max_name_bytes = 4096;
 };
 
-// Errors: kInvalidArgument naming the field or input, what was found and what was expected; kUnimplemented (shared
-// memory, classification, sequences); kResourceExhausted (typed contents above the limit).
-absl::StatusOr<InferRequest> ParseInferRequest(WireMessage message, const RequestLimits& limits = {});
+// Errors: kInvalidArgument naming the field or input, what was found and what was expected;
+// kUnimplemented (shared memory, classification, sequences); kResourceExhausted (typed contents
+// above the limit).
+absl::StatusOr<InferRequest> ParseInferRequest(WireMessage message,
+                                               const RequestLimits& limits = {});
 
 }  // namespace octet::server
 

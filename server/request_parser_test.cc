@@ -16,7 +16,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// A message whose bytes lie in slices of `slice_bytes`, each in a heap block of its own so that ASan sees overreads.
+// A message whose bytes lie in slices of `slice_bytes`, each in a heap block of its own so that
+// ASan sees overreads.
 WireMessage Slice(const std::string& bytes, size_t slice_bytes) {
   auto blocks = std::make_shared<std::vector<std::vector<std::byte>>>();
   WireMessage message;
@@ -30,13 +31,15 @@ WireMessage Slice(const std::string& bytes, size_t slice_bytes) {
   return message;
 }
 
-absl::StatusOr<InferRequest> Parse(const inference::ModelInferRequest& proto, size_t slice_bytes = 1 << 20) {
+absl::StatusOr<InferRequest> Parse(const inference::ModelInferRequest& proto,
+                                   size_t slice_bytes = 1 << 20) {
   return ParseInferRequest(Slice(proto.SerializeAsString(), slice_bytes));
 }
 
 std::string Joined(const InputTensor& tensor) {
   std::string out;
-  for (ByteSpan piece : tensor.pieces) out.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  for (ByteSpan piece : tensor.pieces)
+    out.append(reinterpret_cast<const char*>(piece.data()), piece.size());
   return out;
 }
 
@@ -113,7 +116,8 @@ TEST(RequestParserTest, KeepsRawContentsInPlace) {
 }
 
 template <typename Fill>
-absl::StatusOr<InferRequest> Typed(const std::string& datatype, int64_t count, Fill fill, size_t slice = 5) {
+absl::StatusOr<InferRequest> Typed(const std::string& datatype, int64_t count, Fill fill,
+                                   size_t slice = 5) {
   inference::ModelInferRequest proto;
   proto.set_model_name("m");
   auto* input = proto.add_inputs();
@@ -125,25 +129,39 @@ absl::StatusOr<InferRequest> Typed(const std::string& datatype, int64_t count, F
 }
 
 TEST(RequestParserTest, DecodesTypedContentsOfEveryDatatype) {
-  auto f32 = Typed("FP32", 3, [](auto* c) { for (float v : {1.5f, -2.0f, 1e30f}) c->add_fp32_contents(v); });
+  auto f32 = Typed("FP32", 3, [](auto* c) {
+    for (float v : {1.5f, -2.0f, 1e30f}) c->add_fp32_contents(v);
+  });
   ASSERT_TRUE(f32.ok()) << f32.status();
   EXPECT_THAT(Elements<float>(f32->inputs[0]), ::testing::ElementsAre(1.5f, -2.0f, 1e30f));
-  auto f64 = Typed("FP64", 2, [](auto* c) { for (double v : {1.5, -1e300}) c->add_fp64_contents(v); });
+  auto f64 = Typed("FP64", 2, [](auto* c) {
+    for (double v : {1.5, -1e300}) c->add_fp64_contents(v);
+  });
   ASSERT_TRUE(f64.ok());
   EXPECT_THAT(Elements<double>(f64->inputs[0]), ::testing::ElementsAre(1.5, -1e300));
-  auto s8 = Typed("INT8", 3, [](auto* c) { for (int v : {-128, 127, -1}) c->add_int_contents(v); });
+  auto s8 = Typed("INT8", 3, [](auto* c) {
+    for (int v : {-128, 127, -1}) c->add_int_contents(v);
+  });
   ASSERT_TRUE(s8.ok());
   EXPECT_THAT(Elements<int8_t>(s8->inputs[0]), ::testing::ElementsAre(-128, 127, -1));
-  auto s16 = Typed("INT16", 2, [](auto* c) { for (int v : {-32768, 32767}) c->add_int_contents(v); });
+  auto s16 = Typed("INT16", 2, [](auto* c) {
+    for (int v : {-32768, 32767}) c->add_int_contents(v);
+  });
   ASSERT_TRUE(s16.ok());
   EXPECT_THAT(Elements<int16_t>(s16->inputs[0]), ::testing::ElementsAre(-32768, 32767));
-  auto s32 = Typed("INT32", 2, [](auto* c) { for (int v : {INT32_MIN, INT32_MAX}) c->add_int_contents(v); });
+  auto s32 = Typed("INT32", 2, [](auto* c) {
+    for (int v : {INT32_MIN, INT32_MAX}) c->add_int_contents(v);
+  });
   ASSERT_TRUE(s32.ok());
   EXPECT_THAT(Elements<int32_t>(s32->inputs[0]), ::testing::ElementsAre(INT32_MIN, INT32_MAX));
-  auto s64 = Typed("INT64", 2, [](auto* c) { for (int64_t v : {INT64_MIN, INT64_MAX}) c->add_int64_contents(v); });
+  auto s64 = Typed("INT64", 2, [](auto* c) {
+    for (int64_t v : {INT64_MIN, INT64_MAX}) c->add_int64_contents(v);
+  });
   ASSERT_TRUE(s64.ok());
   EXPECT_THAT(Elements<int64_t>(s64->inputs[0]), ::testing::ElementsAre(INT64_MIN, INT64_MAX));
-  auto u8 = Typed("UINT8", 2, [](auto* c) { for (unsigned v : {0u, 255u}) c->add_uint_contents(v); });
+  auto u8 = Typed("UINT8", 2, [](auto* c) {
+    for (unsigned v : {0u, 255u}) c->add_uint_contents(v);
+  });
   ASSERT_TRUE(u8.ok());
   EXPECT_THAT(Elements<uint8_t>(u8->inputs[0]), ::testing::ElementsAre(0, 255));
   auto u32 = Typed("UINT32", 1, [](auto* c) { c->add_uint_contents(~0u); });
@@ -152,12 +170,14 @@ TEST(RequestParserTest, DecodesTypedContentsOfEveryDatatype) {
   auto u64 = Typed("UINT64", 1, [](auto* c) { c->add_uint64_contents(~0ull); });
   ASSERT_TRUE(u64.ok());
   EXPECT_THAT(Elements<uint64_t>(u64->inputs[0]), ::testing::ElementsAre(~0ull));
-  auto flags = Typed("BOOL", 2, [](auto* c) { c->add_bool_contents(true), c->add_bool_contents(false); });
+  auto flags =
+      Typed("BOOL", 2, [](auto* c) { c->add_bool_contents(true), c->add_bool_contents(false); });
   ASSERT_TRUE(flags.ok());
   EXPECT_THAT(Elements<uint8_t>(flags->inputs[0]), ::testing::ElementsAre(1, 0));
 }
 
-void ExpectRefused(const absl::StatusOr<InferRequest>& request, absl::StatusCode code, const std::string& text) {
+void ExpectRefused(const absl::StatusOr<InferRequest>& request, absl::StatusCode code,
+                   const std::string& text) {
   ASSERT_FALSE(request.ok()) << "expected: " << text;
   EXPECT_EQ(request.status().code(), code) << request.status();
   EXPECT_THAT(std::string(request.status().message()), HasSubstr(text));
@@ -165,19 +185,25 @@ void ExpectRefused(const absl::StatusOr<InferRequest>& request, absl::StatusCode
 
 TEST(RequestParserTest, RefusesTypedContentsThatDoNotFit) {
   const auto invalid = absl::StatusCode::kInvalidArgument;
-  ExpectRefused(Typed("INT8", 1, [](auto* c) { c->add_int_contents(128); }), invalid, "element 0 is 128");
-  ExpectRefused(Typed("UINT8", 2, [](auto* c) { c->add_uint_contents(1), c->add_uint_contents(256); }), invalid,
-                "element 1 is 256, outside the range of UINT8");
+  ExpectRefused(Typed("INT8", 1, [](auto* c) { c->add_int_contents(128); }), invalid,
+                "element 0 is 128");
+  ExpectRefused(
+      Typed("UINT8", 2, [](auto* c) { c->add_uint_contents(1), c->add_uint_contents(256); }),
+      invalid, "element 1 is 256, outside the range of UINT8");
   ExpectRefused(Typed("FP32", 1, [](auto* c) { c->add_int_contents(1); }), invalid,
                 "int_contents does not fit datatype FP32");
-  ExpectRefused(Typed("FP32", 1, [](auto* c) { c->add_fp32_contents(1), c->add_fp64_contents(1); }), invalid,
-                "fp64_contents does not fit");
-  ExpectRefused(Typed("FP16", 1, [](auto* c) { c->add_fp32_contents(1); }), invalid, "raw_input_contents only");
-  ExpectRefused(Typed("FP32", 3, [](auto* c) { c->add_fp32_contents(1); }), invalid, "holds 1 elements, its shape has 3");
-  ExpectRefused(Typed("FP32", 1, [](auto* c) { c->add_fp32_contents(1), c->add_fp32_contents(2); }), invalid,
-                "holds more elements");
-  ExpectRefused(Typed("BYTES", 1, [](auto* c) { c->add_bytes_contents("s"); }), invalid, "datatype 'BYTES'");
-  ExpectRefused(Typed("INT64", int64_t{1} << 40, [](auto* c) { c->add_int64_contents(1); }), invalid, "fewer elements");
+  ExpectRefused(Typed("FP32", 1, [](auto* c) { c->add_fp32_contents(1), c->add_fp64_contents(1); }),
+                invalid, "fp64_contents does not fit");
+  ExpectRefused(Typed("FP16", 1, [](auto* c) { c->add_fp32_contents(1); }), invalid,
+                "raw_input_contents only");
+  ExpectRefused(Typed("FP32", 3, [](auto* c) { c->add_fp32_contents(1); }), invalid,
+                "holds 1 elements, its shape has 3");
+  ExpectRefused(Typed("FP32", 1, [](auto* c) { c->add_fp32_contents(1), c->add_fp32_contents(2); }),
+                invalid, "holds more elements");
+  ExpectRefused(Typed("BYTES", 1, [](auto* c) { c->add_bytes_contents("s"); }), invalid,
+                "datatype 'BYTES'");
+  ExpectRefused(Typed("INT64", int64_t{1} << 40, [](auto* c) { c->add_int64_contents(1); }),
+                invalid, "fewer elements");
 }
 
 TEST(RequestParserTest, RefusesDataThatContradictsTheShape) {
@@ -212,29 +238,32 @@ TEST(RequestParserTest, RefusesDataThatContradictsTheShape) {
 TEST(RequestParserTest, RefusesFloodsOfTinyEntries) {
   std::string flood;
   for (int i = 0; i < 100000; ++i) flood += std::string("\x3a\x00", 2);  // raw_input_contents: ""
-  ExpectRefused(ParseInferRequest(Slice(flood, 4096)), absl::StatusCode::kInvalidArgument, "raw_input_contents");
+  ExpectRefused(ParseInferRequest(Slice(flood, 4096)), absl::StatusCode::kInvalidArgument,
+                "raw_input_contents");
   flood.clear();
   for (int i = 0; i < 100000; ++i) flood += std::string("\x2a\x00", 2);  // inputs: {}
-  ExpectRefused(ParseInferRequest(Slice(flood, 4096)), absl::StatusCode::kInvalidArgument, "inputs");
+  ExpectRefused(ParseInferRequest(Slice(flood, 4096)), absl::StatusCode::kInvalidArgument,
+                "inputs");
 }
 
 TEST(RequestParserTest, RefusesWhatIsNotUtf8) {
-  ExpectRefused(ParseInferRequest(Slice(std::string("\x0a\x02\xc3\x28", 4), 16)), absl::StatusCode::kInvalidArgument,
-                "model_name");
+  ExpectRefused(ParseInferRequest(Slice(std::string("\x0a\x02\xc3\x28", 4), 16)),
+                absl::StatusCode::kInvalidArgument, "model_name");
 }
 
 TEST(RequestParserTest, SkipsUnknownFieldsOfEveryWireType) {
   inference::ModelInferRequest proto = RawRequest();
   // Fields 100 to 103: varint, fixed64, bytes, fixed32.
-  const std::string unknown = std::string("\xa0\x06\x05", 3) + std::string("\xa9\x06", 2) + std::string(8, 'x') +
-                              std::string("\xb2\x06\x02hi", 5) + std::string("\xbd\x06", 2) + std::string(4, 'y');
+  const std::string unknown = std::string("\xa0\x06\x05", 3) + std::string("\xa9\x06", 2) +
+                              std::string(8, 'x') + std::string("\xb2\x06\x02hi", 5) +
+                              std::string("\xbd\x06", 2) + std::string(4, 'y');
   auto request = ParseInferRequest(Slice(unknown + proto.SerializeAsString() + unknown, 3));
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->inputs.size(), 2u);
 }
 
-// Every prefix of a valid message either parses or is refused; neither reads past the bytes (ASan) nor accepts data
-// that Protobuf itself calls malformed.
+// Every prefix of a valid message either parses or is refused; neither reads past the bytes (ASan)
+// nor accepts data that Protobuf itself calls malformed.
 TEST(RequestParserTest, SurvivesEveryTruncation) {
   inference::ModelInferRequest proto = RawRequest();
   proto.mutable_inputs(0)->set_shape(2, 1);

@@ -29,15 +29,16 @@ Reactor* Unsupported(Context* context, absl::string_view what) {
 }
 
 // Refuses the stream at once.
-class RefusedStream final
-    : public grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse> {
+class RefusedStream final : public grpc::ServerBidiReactor<inference::ModelInferRequest,
+                                                           inference::ModelStreamInferResponse> {
  public:
   explicit RefusedStream(const grpc::Status& status) { Finish(status); }
   void OnDone() override { delete this; }
 };
 
 // Finishes a call from the loader's thread.
-std::function<void(absl::Status)> FinishLater(Reactor* reactor, Context* context, std::function<void()> changed) {
+std::function<void(absl::Status)> FinishLater(Reactor* reactor, Context* context,
+                                              std::function<void()> changed) {
   return [reactor, context, changed = std::move(changed)](const absl::Status& status) {
     changed();
     reactor->Finish(ToGrpc(status, context));
@@ -46,7 +47,8 @@ std::function<void(absl::Status)> FinishLater(Reactor* reactor, Context* context
 
 }  // namespace
 
-Reactor* RpcService::ModelInfer(Context* context, const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
+Reactor* RpcService::ModelInfer(Context* context, const grpc::ByteBuffer* request,
+                                grpc::ByteBuffer* response) {
   return InferCall::Start(environment_.infer, context, request, response);
 }
 
@@ -70,53 +72,68 @@ Reactor* RpcService::ServerMetadata(Context* context, const inference::ServerMet
 
 Reactor* RpcService::ModelReady(Context* context, const inference::ModelReadyRequest* request,
                                 inference::ModelReadyResponse* response) {
-  const absl::StatusOr<bool> ready = ModelReadyView(*environment_.repository, request->name(), request->version());
+  const absl::StatusOr<bool> ready =
+      ModelReadyView(*environment_.repository, request->name(), request->version());
   if (ready.ok()) response->set_ready(*ready);
   return Finish(context, ready.status());
 }
 
 Reactor* RpcService::ModelMetadata(Context* context, const inference::ModelMetadataRequest* request,
                                    inference::ModelMetadataResponse* response) {
-  return Finish(context, ModelMetadataView(*environment_.repository, request->name(), request->version()), response);
+  return Finish(context,
+                ModelMetadataView(*environment_.repository, request->name(), request->version()),
+                response);
 }
 
 Reactor* RpcService::ModelConfig(Context* context, const inference::ModelConfigRequest* request,
                                  inference::ModelConfigResponse* response) {
-  return Finish(context, ModelConfigView(*environment_.repository, request->name(), request->version()), response);
+  return Finish(context,
+                ModelConfigView(*environment_.repository, request->name(), request->version()),
+                response);
 }
 
-Reactor* RpcService::ModelStatistics(Context* context, const inference::ModelStatisticsRequest* request,
+Reactor* RpcService::ModelStatistics(Context* context,
+                                     const inference::ModelStatisticsRequest* request,
                                      inference::ModelStatisticsResponse* response) {
-  return Finish(context, ModelStatisticsView(*environment_.repository, request->name(), request->version()), response);
+  return Finish(context,
+                ModelStatisticsView(*environment_.repository, request->name(), request->version()),
+                response);
 }
 
-Reactor* RpcService::RepositoryIndex(Context* context, const inference::RepositoryIndexRequest* request,
+Reactor* RpcService::RepositoryIndex(Context* context,
+                                     const inference::RepositoryIndexRequest* request,
                                      inference::RepositoryIndexResponse* response) {
   *response = RepositoryIndexView(*environment_.repository, request->ready());
   return Finish(context, absl::OkStatus());
 }
 
-Reactor* RpcService::RepositoryModelLoad(Context* context, const inference::RepositoryModelLoadRequest* request,
+Reactor* RpcService::RepositoryModelLoad(Context* context,
+                                         const inference::RepositoryModelLoadRequest* request,
                                          inference::RepositoryModelLoadResponse*) {
   if (!request->parameters().empty()) {
     return Unsupported(context, "parameters of RepositoryModelLoad: change the files, then load");
   }
   Reactor* reactor = context->DefaultReactor();  // every call of it makes a new one
-  environment_.repository->Load(request->model_name(), FinishLater(reactor, context, environment_.models_changed));
+  environment_.repository->Load(request->model_name(),
+                                FinishLater(reactor, context, environment_.models_changed));
   return reactor;
 }
 
-Reactor* RpcService::RepositoryModelUnload(Context* context, const inference::RepositoryModelUnloadRequest* request,
+Reactor* RpcService::RepositoryModelUnload(Context* context,
+                                           const inference::RepositoryModelUnloadRequest* request,
                                            inference::RepositoryModelUnloadResponse*) {
   Reactor* reactor = context->DefaultReactor();
-  environment_.repository->Unload(request->model_name(), FinishLater(reactor, context, environment_.models_changed));
+  environment_.repository->Unload(request->model_name(),
+                                  FinishLater(reactor, context, environment_.models_changed));
   return reactor;
 }
 
 grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*
 RpcService::ModelStreamInfer(Context* context) {
-  return new RefusedStream(ToGrpc(
-      absl::UnimplementedError("Octet does not support ModelStreamInfer: call ModelInfer, concurrently"), context));
+  return new RefusedStream(
+      ToGrpc(absl::UnimplementedError(
+                 "Octet does not support ModelStreamInfer: call ModelInfer, concurrently"),
+             context));
 }
 
 Reactor* RpcService::TraceSetting(Context* context, const inference::TraceSettingRequest*,
@@ -129,33 +146,38 @@ Reactor* RpcService::LogSettings(Context* context, const inference::LogSettingsR
   return Unsupported(context, "LogSettings");
 }
 
-Reactor* RpcService::SystemSharedMemoryStatus(Context* context, const inference::SystemSharedMemoryStatusRequest*,
+Reactor* RpcService::SystemSharedMemoryStatus(Context* context,
+                                              const inference::SystemSharedMemoryStatusRequest*,
                                               inference::SystemSharedMemoryStatusResponse*) {
   return Unsupported(context, "shared memory");
 }
 
-Reactor* RpcService::SystemSharedMemoryRegister(Context* context, const inference::SystemSharedMemoryRegisterRequest*,
+Reactor* RpcService::SystemSharedMemoryRegister(Context* context,
+                                                const inference::SystemSharedMemoryRegisterRequest*,
                                                 inference::SystemSharedMemoryRegisterResponse*) {
   return Unsupported(context, "shared memory");
 }
 
-Reactor* RpcService::SystemSharedMemoryUnregister(Context* context,
-                                                  const inference::SystemSharedMemoryUnregisterRequest*,
-                                                  inference::SystemSharedMemoryUnregisterResponse*) {
+Reactor* RpcService::SystemSharedMemoryUnregister(
+    Context* context, const inference::SystemSharedMemoryUnregisterRequest*,
+    inference::SystemSharedMemoryUnregisterResponse*) {
   return Unsupported(context, "shared memory");
 }
 
-Reactor* RpcService::CudaSharedMemoryStatus(Context* context, const inference::CudaSharedMemoryStatusRequest*,
+Reactor* RpcService::CudaSharedMemoryStatus(Context* context,
+                                            const inference::CudaSharedMemoryStatusRequest*,
                                             inference::CudaSharedMemoryStatusResponse*) {
   return Unsupported(context, "CUDA shared memory");
 }
 
-Reactor* RpcService::CudaSharedMemoryRegister(Context* context, const inference::CudaSharedMemoryRegisterRequest*,
+Reactor* RpcService::CudaSharedMemoryRegister(Context* context,
+                                              const inference::CudaSharedMemoryRegisterRequest*,
                                               inference::CudaSharedMemoryRegisterResponse*) {
   return Unsupported(context, "CUDA shared memory");
 }
 
-Reactor* RpcService::CudaSharedMemoryUnregister(Context* context, const inference::CudaSharedMemoryUnregisterRequest*,
+Reactor* RpcService::CudaSharedMemoryUnregister(Context* context,
+                                                const inference::CudaSharedMemoryUnregisterRequest*,
                                                 inference::CudaSharedMemoryUnregisterResponse*) {
   return Unsupported(context, "CUDA shared memory");
 }

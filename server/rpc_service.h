@@ -1,4 +1,5 @@
-// GRPCInferenceService on gRPC's callback API: ModelInfer on raw bytes, everything else on generated messages.
+// GRPCInferenceService on gRPC's callback API: ModelInfer on raw bytes, everything else on
+// generated messages.
 #ifndef OCTET_SERVER_RPC_SERVICE_H_
 #define OCTET_SERVER_RPC_SERVICE_H_
 
@@ -16,8 +17,8 @@ namespace octet::server {
 struct RpcEnvironment {
   InferEnvironment infer;
   Repository* repository = nullptr;
-  std::function<bool()> ready;            // ServerReady
-  std::function<void()> models_changed;   // after a load or unload
+  std::function<bool()> ready;           // ServerReady
+  std::function<void()> models_changed;  // after a load or unload
   std::string version;
 };
 
@@ -29,7 +30,8 @@ using Unary1 = inference::GRPCInferenceService::WithCallbackMethod_ServerLive<
             inference::GRPCInferenceService::WithCallbackMethod_ServerMetadata<
                 inference::GRPCInferenceService::WithCallbackMethod_ModelMetadata<
                     inference::GRPCInferenceService::WithCallbackMethod_ModelConfig<
-                        inference::GRPCInferenceService::WithCallbackMethod_ModelStatistics<Base>>>>>>>;
+                        inference::GRPCInferenceService::WithCallbackMethod_ModelStatistics<
+                            Base>>>>>>>;
 template <class Base>
 using Unary2 = inference::GRPCInferenceService::WithCallbackMethod_RepositoryIndex<
     inference::GRPCInferenceService::WithCallbackMethod_RepositoryModelLoad<
@@ -43,7 +45,8 @@ using SharedMemory = inference::GRPCInferenceService::WithCallbackMethod_SystemS
         inference::GRPCInferenceService::WithCallbackMethod_SystemSharedMemoryUnregister<
             inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryStatus<
                 inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryRegister<
-                    inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryUnregister<Base>>>>>>;
+                    inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryUnregister<
+                        Base>>>>>>;
 using RpcBase = inference::GRPCInferenceService::WithRawCallbackMethod_ModelInfer<
     Unary1<Unary2<SharedMemory<inference::GRPCInferenceService::Service>>>>;
 }  // namespace internal
@@ -56,7 +59,8 @@ class RpcService final : public internal::RpcBase {
   using Context = grpc::CallbackServerContext;
   using Reactor = grpc::ServerUnaryReactor;
 
-  Reactor* ModelInfer(Context* context, const grpc::ByteBuffer* request, grpc::ByteBuffer* response) override;
+  Reactor* ModelInfer(Context* context, const grpc::ByteBuffer* request,
+                      grpc::ByteBuffer* response) override;
 
   Reactor* ServerLive(Context* context, const inference::ServerLiveRequest* request,
                       inference::ServerLiveResponse* response) override;
@@ -74,30 +78,38 @@ class RpcService final : public internal::RpcBase {
                            inference::ModelStatisticsResponse* response) override;
   Reactor* RepositoryIndex(Context* context, const inference::RepositoryIndexRequest* request,
                            inference::RepositoryIndexResponse* response) override;
-  Reactor* RepositoryModelLoad(Context* context, const inference::RepositoryModelLoadRequest* request,
+  Reactor* RepositoryModelLoad(Context* context,
+                               const inference::RepositoryModelLoadRequest* request,
                                inference::RepositoryModelLoadResponse* response) override;
-  Reactor* RepositoryModelUnload(Context* context, const inference::RepositoryModelUnloadRequest* request,
+  Reactor* RepositoryModelUnload(Context* context,
+                                 const inference::RepositoryModelUnloadRequest* request,
                                  inference::RepositoryModelUnloadResponse* response) override;
 
   // Not supported: UNIMPLEMENTED with the reason.
-  grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>* ModelStreamInfer(
-      Context* context) override;
+  grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*
+  ModelStreamInfer(Context* context) override;
   Reactor* TraceSetting(Context* context, const inference::TraceSettingRequest* request,
                         inference::TraceSettingResponse* response) override;
   Reactor* LogSettings(Context* context, const inference::LogSettingsRequest* request,
                        inference::LogSettingsResponse* response) override;
-  Reactor* SystemSharedMemoryStatus(Context* context, const inference::SystemSharedMemoryStatusRequest* request,
+  Reactor* SystemSharedMemoryStatus(Context* context,
+                                    const inference::SystemSharedMemoryStatusRequest* request,
                                     inference::SystemSharedMemoryStatusResponse* response) override;
-  Reactor* SystemSharedMemoryRegister(Context* context, const inference::SystemSharedMemoryRegisterRequest* request,
-                                      inference::SystemSharedMemoryRegisterResponse* response) override;
-  Reactor* SystemSharedMemoryUnregister(Context* context, const inference::SystemSharedMemoryUnregisterRequest* request,
-                                        inference::SystemSharedMemoryUnregisterResponse* response) override;
-  Reactor* CudaSharedMemoryStatus(Context* context, const inference::CudaSharedMemoryStatusRequest* request,
+  Reactor* SystemSharedMemoryRegister(
+      Context* context, const inference::SystemSharedMemoryRegisterRequest* request,
+      inference::SystemSharedMemoryRegisterResponse* response) override;
+  Reactor* SystemSharedMemoryUnregister(
+      Context* context, const inference::SystemSharedMemoryUnregisterRequest* request,
+      inference::SystemSharedMemoryUnregisterResponse* response) override;
+  Reactor* CudaSharedMemoryStatus(Context* context,
+                                  const inference::CudaSharedMemoryStatusRequest* request,
                                   inference::CudaSharedMemoryStatusResponse* response) override;
-  Reactor* CudaSharedMemoryRegister(Context* context, const inference::CudaSharedMemoryRegisterRequest* request,
+  Reactor* CudaSharedMemoryRegister(Context* context,
+                                    const inference::CudaSharedMemoryRegisterRequest* request,
                                     inference::CudaSharedMemoryRegisterResponse* response) override;
-  Reactor* CudaSharedMemoryUnregister(Context* context, const inference::CudaSharedMemoryUnregisterRequest* request,
-                                      inference::CudaSharedMemoryUnregisterResponse* response) override;
+  Reactor* CudaSharedMemoryUnregister(
+      Context* context, const inference::CudaSharedMemoryUnregisterRequest* request,
+      inference::CudaSharedMemoryUnregisterResponse* response) override;
 
  private:
   const RpcEnvironment environment_;

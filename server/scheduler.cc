@@ -13,8 +13,10 @@ namespace octet::server {
 namespace {
 
 absl::Status Draining() {
-  return WithReason(absl::UnavailableError("the model is being unloaded or the server is shutting down; retry elsewhere"),
-                    "draining");
+  return WithReason(
+      absl::UnavailableError(
+          "the model is being unloaded or the server is shutting down; retry elsewhere"),
+      "draining");
 }
 
 // Frees what `done` captured as well: it may own the job.
@@ -24,9 +26,9 @@ void Answer(Job* job, absl::StatusOr<Reply> reply) {
 }
 
 absl::Status Expired(const Job& job) {
-  return WithReason(absl::DeadlineExceededError(absl::StrCat("the request waited in the queue until its deadline, ",
-                                                             absl::FormatDuration(job.deadline - job.arrival),
-                                                             " after it arrived")),
+  return WithReason(absl::DeadlineExceededError(absl::StrCat(
+                        "the request waited in the queue until its deadline, ",
+                        absl::FormatDuration(job.deadline - job.arrival), " after it arrived")),
                     "deadline");
 }
 
@@ -50,7 +52,8 @@ std::shared_ptr<VariantQueue> Scheduler::Open(QueueSpec spec) {
 
 absl::Status Scheduler::Prepare(VariantQueue* queue, int64_t rows) {
   std::vector<Shape> shapes;
-  for (const engine::Signature& input : queue->spec().signature.inputs) shapes.push_back(input.shape);
+  for (const engine::Signature& input : queue->spec().signature.inputs)
+    shapes.push_back(input.shape);
   shapes = ShapesOfBatch(shapes, queue->spec().signature.batchable, rows);
   auto context = options_.make_context(*queue->spec().program, shapes, options_.threads_per_slot);
   if (!context.ok()) return context.status();
@@ -74,9 +77,10 @@ void Scheduler::Submit(const std::shared_ptr<VariantQueue>& queue, std::shared_p
     } else if (job->deadline <= clock_->Now()) {
       refused = Expired(*job);
     } else if (static_cast<int>(queue->pending().size()) >= max_queued) {
-      refused = WithReason(absl::ResourceExhaustedError(absl::StrCat(max_queued, " requests wait for variant '",
-                                                                     queue->spec().variant, "'; retry later")),
-                           "queue_full");
+      refused = WithReason(
+          absl::ResourceExhaustedError(absl::StrCat(max_queued, " requests wait for variant '",
+                                                    queue->spec().variant, "'; retry later")),
+          "queue_full");
     } else {
       if (job->deadline < absl::InfiniteFuture()) {
         const bool first = deadlines_.empty() || job->deadline < deadlines_.begin()->first;
@@ -104,9 +108,10 @@ void Scheduler::Cancel(const std::shared_ptr<VariantQueue>& queue, const Job* jo
     idle_.SignalAll();
   }
   // A transport also cancels what is past its deadline, sometimes before the timer here.
-  absl::Status status = found->deadline <= clock_->Now()
-                            ? Expired(*found)
-                            : absl::CancelledError("the client cancelled the request while it waited");
+  absl::Status status =
+      found->deadline <= clock_->Now()
+          ? Expired(*found)
+          : absl::CancelledError("the client cancelled the request while it waited");
   Finish({{queue, std::move(found), std::move(status)}});
 }
 
@@ -127,9 +132,9 @@ void Scheduler::Stop(absl::Time deadline) {
     draining_ = true;
     for (const auto& queue : queues_) queue->closed = true;
     const auto all_idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-      return std::all_of(queues_.begin(), queues_.end(), [this](const auto& q) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-        return Idle(*q);
-      });
+      return std::all_of(queues_.begin(), queues_.end(),
+                         [this](const auto& q)
+                             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return Idle(*q); });
     };
     while (!all_idle() && clock_->Now() < deadline) clock_->WaitUntil(&idle_, &mu_, deadline);
     for (const auto& queue : queues_) {
@@ -204,7 +209,8 @@ void Scheduler::RunTimer() {
       mu_.Lock();
       continue;
     }
-    clock_->WaitUntil(&timer_, &mu_, deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first);
+    clock_->WaitUntil(&timer_, &mu_,
+                      deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first);
   }
 }
 
@@ -235,17 +241,22 @@ bool Scheduler::NextWork(Work* work, std::vector<Finished>* failed, absl::Time* 
   return false;
 }
 
-void Scheduler::MakeLater(const std::shared_ptr<VariantQueue>& queue, const VariantQueue::BucketPtr& bucket) {
+void Scheduler::MakeLater(const std::shared_ptr<VariantQueue>& queue,
+                          const VariantQueue::BucketPtr& bucket) {
   const bool scheduled = loader_->Schedule([this, queue, bucket] {
-    auto context = options_.make_context(*queue->spec().program, bucket->shapes, options_.threads_per_slot);
+    auto context =
+        options_.make_context(*queue->spec().program, bucket->shapes, options_.threads_per_slot);
     if (context.ok()) queue->NoteContext();
     absl::MutexLock lock(&mu_);
     Made(queue, bucket, std::move(context));
   });
-  if (!scheduled) Made(queue, bucket, absl::ResourceExhaustedError("too many new input shapes at once; retry later"));
+  if (!scheduled)
+    Made(queue, bucket,
+         absl::ResourceExhaustedError("too many new input shapes at once; retry later"));
 }
 
-void Scheduler::Made(const std::shared_ptr<VariantQueue>& queue, const VariantQueue::BucketPtr& bucket,
+void Scheduler::Made(const std::shared_ptr<VariantQueue>& queue,
+                     const VariantQueue::BucketPtr& bucket,
                      absl::StatusOr<std::unique_ptr<engine::Context>> context) {
   --queue->making;
   if (context.ok()) {
@@ -292,7 +303,8 @@ absl::Status Scheduler::RunBatch(const Work& work, engine::Context* context,
   const absl::Time ran = clock_->Now();
   int64_t row = 0;
   for (const BoundRequest* request : requests) {
-    replies->push_back(ScatterReply(spec.signature, *request, row, spec.model_version, spec.variant, *context));
+    replies->push_back(
+        ScatterReply(spec.signature, *request, row, spec.model_version, spec.variant, *context));
     row += request->rows;
   }
   *times = {assembled - begin, ran - assembled, clock_->Now() - ran};
@@ -313,11 +325,13 @@ void Scheduler::Execute(Work work) {
   }
   // Another slot has the only context: this one binds its own to the cached specialisation.
   if (*context == nullptr) {
-    context = options_.make_context(*queue.spec().program, bucket.shapes, options_.threads_per_slot);
+    context =
+        options_.make_context(*queue.spec().program, bucket.shapes, options_.threads_per_slot);
   }
   std::vector<absl::StatusOr<Reply>> replies;
   ComputeTimes times;
-  const absl::Status status = context.ok() ? RunBatch(work, context->get(), &replies, &times) : context.status();
+  const absl::Status status =
+      context.ok() ? RunBatch(work, context->get(), &replies, &times) : context.status();
   {
     // The context is free once scattered; done callbacks come after.
     absl::MutexLock lock(&mu_);
@@ -329,9 +343,10 @@ void Scheduler::Execute(Work work) {
   const absl::Time end = clock_->Now();
   for (size_t i = 0; i < work.plan.jobs.size(); ++i) {
     Job& job = *work.plan.jobs[i];
-    absl::StatusOr<Reply> reply = status.ok() ? std::move(replies[i]) : absl::StatusOr<Reply>(status);
-    queue.spec().observer->OnRequest(
-        {reply.status(), job.bound.rows, end - job.arrival, start - job.arrival, status.ok(), times});
+    absl::StatusOr<Reply> reply =
+        status.ok() ? std::move(replies[i]) : absl::StatusOr<Reply>(status);
+    queue.spec().observer->OnRequest({reply.status(), job.bound.rows, end - job.arrival,
+                                      start - job.arrival, status.ok(), times});
     Answer(&job, std::move(reply));
   }
   work.plan.jobs.clear();

@@ -1,7 +1,9 @@
-// Execution slots and the queues they serve: admission, batching, deadlines, cancellation, draining.
+// Execution slots and the queues they serve: admission, batching, deadlines, cancellation,
+// draining.
 //
-// A slot is a thread with its OpenMP team; it takes the variant whose oldest request has waited longest. Batch sizes
-// are specialised on the loader's threads, never on a slot; requests wait for them within their deadline.
+// A slot is a thread with its OpenMP team; it takes the variant whose oldest request has waited
+// longest. Batch sizes are specialised on the loader's threads, never on a slot; requests wait for
+// them within their deadline.
 #ifndef OCTET_SERVER_SCHEDULER_H_
 #define OCTET_SERVER_SCHEDULER_H_
 
@@ -23,7 +25,8 @@
 
 namespace octet::server {
 
-// Makes a context for concrete input shapes; called without locks. (A function, so that tests need no engine.)
+// Makes a context for concrete input shapes; called without locks. (A function, so that tests need
+// no engine.)
 using ContextFactory = std::function<absl::StatusOr<std::unique_ptr<engine::Context>>(
     engine::Program& program, absl::Span<const Shape> input_shapes, int threads)>;
 
@@ -42,12 +45,13 @@ class Scheduler {
 
   std::shared_ptr<VariantQueue> Open(QueueSpec spec);
 
-  // Makes the batch size of `rows` rows on the calling thread, so that the first request need not wait for it. Every
-  // dimension but axis 0 of a batchable model must be known. Errors: those of the factory.
+  // Makes the batch size of `rows` rows on the calling thread, so that the first request need not
+  // wait for it. Every dimension but axis 0 of a batchable model must be known. Errors: those of
+  // the factory.
   absl::Status Prepare(VariantQueue* queue, int64_t rows);
 
-  // Calls job->done later, or at once with kResourceExhausted (queue_full), kUnavailable (draining) or
-  // kDeadlineExceeded.
+  // Calls job->done later, or at once with kResourceExhausted (queue_full), kUnavailable (draining)
+  // or kDeadlineExceeded.
   void Submit(const std::shared_ptr<VariantQueue>& queue, std::shared_ptr<Job> job);
 
   // Answers kCancelled when the job still waits; one that runs is finished and answered as usual.
@@ -56,7 +60,8 @@ class Scheduler {
   // Refuses new requests, answers those that wait, frees the queue's contexts.
   void Close(const std::shared_ptr<VariantQueue>& queue);
 
-  // Refuses new requests everywhere, answers those that wait until `deadline`, fails the rest, ends all threads.
+  // Refuses new requests everywhere, answers those that wait until `deadline`, fails the rest, ends
+  // all threads.
   void Stop(absl::Time deadline);
 
   int QueueDepth(const VariantQueue& queue) const;
@@ -76,14 +81,16 @@ class Scheduler {
 
   void RunSlot();
   void RunTimer();
-  bool NextWork(Work* work, std::vector<Finished>* failed, absl::Time* wake) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool NextWork(Work* work, std::vector<Finished>* failed, absl::Time* wake)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MakeLater(const std::shared_ptr<VariantQueue>& queue, const VariantQueue::BucketPtr& bucket)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Made(const std::shared_ptr<VariantQueue>& queue, const VariantQueue::BucketPtr& bucket,
-            absl::StatusOr<std::unique_ptr<engine::Context>> context) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+            absl::StatusOr<std::unique_ptr<engine::Context>> context)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Execute(Work work);
-  absl::Status RunBatch(const Work& work, engine::Context* context, std::vector<absl::StatusOr<Reply>>* replies,
-                        ComputeTimes* times);
+  absl::Status RunBatch(const Work& work, engine::Context* context,
+                        std::vector<absl::StatusOr<Reply>>* replies, ComputeTimes* times);
   void Forget(const Job* job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Finish(std::vector<Finished> finished);
   bool Idle(const VariantQueue& queue) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

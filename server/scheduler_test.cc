@@ -65,8 +65,10 @@ struct Answer {
 
 class SchedulerTest : public ::testing::Test {
  protected:
-  void Start(int slots = 1, int64_t max_batch = 8, absl::Duration delay = absl::ZeroDuration(), int max_queued = 100) {
-    scheduler_ = std::make_unique<Scheduler>(SchedulerOptions{slots, 1, FakeFactory()}, &clock_, &loader_);
+  void Start(int slots = 1, int64_t max_batch = 8, absl::Duration delay = absl::ZeroDuration(),
+             int max_queued = 100) {
+    scheduler_ =
+        std::make_unique<Scheduler>(SchedulerOptions{slots, 1, FakeFactory()}, &clock_, &loader_);
     QueueSpec spec;
     spec.model_version = "1";
     spec.variant = "f32";
@@ -81,7 +83,8 @@ class SchedulerTest : public ::testing::Test {
     for (int64_t r : rows) ASSERT_TRUE(scheduler_->Prepare(queue_.get(), r).ok());
   }
 
-  std::shared_ptr<Answer> Submit(std::vector<float> values, absl::Duration timeout = absl::InfiniteDuration()) {
+  std::shared_ptr<Answer> Submit(std::vector<float> values,
+                                 absl::Duration timeout = absl::InfiniteDuration()) {
     auto answer = std::make_shared<Answer>();
     auto data = std::make_shared<std::vector<float>>(std::move(values));
     InferRequest request;

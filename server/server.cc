@@ -32,7 +32,7 @@
 namespace octet::server {
 namespace {
 
-constexpr int kMaxQueuedLoads = 10000;           // models of one repository, reloads
+constexpr int kMaxQueuedLoads = 10000;  // models of one repository, reloads
 constexpr int kMaxQueuedSpecialisations = 64;
 constexpr absl::Duration kLameDuck = absl::Milliseconds(100);
 
@@ -47,12 +47,13 @@ class ServerImpl final : public Server {
       : options_(options),
         threads_(threads),
         cpu_(cpu),
-        metrics_({options.version, cpu.isa, OnednnVersion(), threads * options.slots, options.slots}),
+        metrics_(
+            {options.version, cpu.isa, OnednnVersion(), threads * options.slots, options.slots}),
         in_flight_(options.max_in_flight_bytes),
         specialiser_(1, kMaxQueuedSpecialisations),
         scheduler_({options.slots, threads, MakeEngineContext}, &clock_, &specialiser_),
-        repository_({options.repository, options.default_max_batch, options.max_queued, cpu.isa}, &scheduler_, &metrics_,
-                    &clock_, &loader_),
+        repository_({options.repository, options.default_max_batch, options.max_queued, cpu.isa},
+                    &scheduler_, &metrics_, &clock_, &loader_),
         service_(Environment()) {}
   ~ServerImpl() override { Shutdown(absl::ZeroDuration()); }
 
@@ -88,7 +89,8 @@ class ServerImpl final : public Server {
   std::unique_ptr<HttpServer> metrics_http_;
   std::thread when_loaded_;  // reports readiness once
   ServerPorts ports_;
-  int64_t baseline_bytes_ = 0;  // before the first load, without pages of files: code comes in as it first runs
+  int64_t baseline_bytes_ =
+      0;  // before the first load, without pages of files: code comes in as it first runs
   std::atomic<bool> draining_{false};
   absl::Mutex shutdown_mu_;
   bool stopped_ ABSL_GUARDED_BY(shutdown_mu_) = false;
@@ -127,7 +129,8 @@ absl::Status ServerImpl::ListenGrpc() {
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 2);
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen for gRPC on ", listen, ": is the port taken?"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen for gRPC on ", listen, ": is the port taken?"));
   }
   grpc_->GetHealthCheckService()->SetServingStatus(false);
   ports_.grpc = port;
@@ -136,11 +139,13 @@ absl::Status ServerImpl::ListenGrpc() {
 
 absl::Status ServerImpl::Listen() {
   OCTET_RETURN_IF_ERROR(ListenGrpc());
-  OCTET_ASSIGN_OR_RETURN(http_, HttpServer::Start(options_.address, options_.http_port,
-                                                  [this](absl::string_view path) { return AnswerHealth(path); }));
-  OCTET_ASSIGN_OR_RETURN(metrics_http_,
-                         HttpServer::Start(options_.address, options_.metrics_port,
-                                           [this](absl::string_view path) { return AnswerMetrics(path); }));
+  OCTET_ASSIGN_OR_RETURN(
+      http_, HttpServer::Start(options_.address, options_.http_port,
+                               [this](absl::string_view path) { return AnswerHealth(path); }));
+  OCTET_ASSIGN_OR_RETURN(metrics_http_, HttpServer::Start(options_.address, options_.metrics_port,
+                                                          [this](absl::string_view path) {
+                                                            return AnswerMetrics(path);
+                                                          }));
   ports_.http = http_->port();
   ports_.metrics = metrics_http_->port();
   return absl::OkStatus();
@@ -158,7 +163,9 @@ absl::Status ServerImpl::LoadModels() {
       ++(model->state == ModelState::kReady ? ready_models : failed_models);
     }
     Log(Severity::kInfo, "ready",
-        {{"models", ready_models}, {"failed_models", failed_models}, {"resident_bytes", ResidentBytes()}});
+        {{"models", ready_models},
+         {"failed_models", failed_models},
+         {"resident_bytes", ResidentBytes()}});
   });
   return absl::OkStatus();
 }
@@ -187,7 +194,8 @@ HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
       model = model.substr(0, at);
     }
     const absl::StatusOr<bool> is_ready = ModelReadyView(repository_, std::string(model), version);
-    if (!is_ready.ok()) return {404, "text/plain; charset=utf-8", absl::StrCat(is_ready.status().message(), "\n")};
+    if (!is_ready.ok())
+      return {404, "text/plain; charset=utf-8", absl::StrCat(is_ready.status().message(), "\n")};
     if (*is_ready && !draining_) return {200, "text/plain; charset=utf-8", "ready\n"};
     return {503, "text/plain; charset=utf-8", "not ready\n"};
   }
@@ -203,8 +211,8 @@ HttpResponse ServerImpl::AnswerMetrics(absl::string_view path) const {
 MetricsSample ServerImpl::Sample() const {
   MetricsSample sample;
   for (const std::shared_ptr<const ServedVariant>& served : repository_.Served()) {
-    sample.variants.push_back({served->labels, served->program->Memory(), served->file_bytes, served->load_time,
-                               scheduler_.QueueDepth(*served->queue)});
+    sample.variants.push_back({served->labels, served->program->Memory(), served->file_bytes,
+                               served->load_time, scheduler_.QueueDepth(*served->queue)});
   }
   sample.resident_bytes = ResidentBytes();
   sample.baseline_bytes = baseline_bytes_ + ResidentFileBytes();
@@ -223,8 +231,9 @@ void ServerImpl::Shutdown(absl::Duration drain) {
     Log(Severity::kInfo, "draining", {{"seconds", absl::ToDoubleSeconds(drain)}});
     grpc_->GetHealthCheckService()->SetServingStatus(false);
   }
-  // Refuses new requests with UNAVAILABLE while those accepted are answered. Only then the transport is closed, a little
-  // later still: calls that reach gRPC after its shutdown began end as CANCELLED, which clients do not retry.
+  // Refuses new requests with UNAVAILABLE while those accepted are answered. Only then the
+  // transport is closed, a little later still: calls that reach gRPC after its shutdown began end
+  // as CANCELLED, which clients do not retry.
   scheduler_.Stop(deadline);
   if (grpc_ != nullptr) {
     absl::SleepFor(std::min(drain, kLameDuck));
@@ -243,23 +252,33 @@ void ServerImpl::Shutdown(absl::Duration drain) {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
   if (options.slots < 1 || options.threads < 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("slots must be at least 1 and threads at least 0, got ", options.slots, " and ", options.threads));
+        absl::StrCat("slots must be at least 1 and threads at least 0, got ", options.slots,
+                     " and ", options.threads));
   }
-  if (options.max_message_bytes < 1024 || options.max_message_bytes > std::numeric_limits<int>::max()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_message_bytes must lie in [1024, 2147483647], got ", options.max_message_bytes));
+  if (options.max_message_bytes < 1024 ||
+      options.max_message_bytes > std::numeric_limits<int>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_message_bytes must lie in [1024, 2147483647], got ", options.max_message_bytes));
   }
   const CpuBudget budget = DetectCpuBudget();
   const CpuFeatures cpu = DetectCpuFeatures();
-  const int threads = options.threads > 0 ? options.threads : std::max(1, budget.threads / options.slots);
+  const int threads =
+      options.threads > 0 ? options.threads : std::max(1, budget.threads / options.slots);
   Log(Severity::kInfo, "starting",
-      {{"version", options.version}, {"cpu", cpu.model_name}, {"isa", cpu.isa}, {"onednn", OnednnVersion()},
-       {"slots", options.slots}, {"threads_per_slot", threads},
-       {"threads_why", options.threads > 0 ? "as asked for" : budget.reason}, {"repository", options.repository}});
+      {{"version", options.version},
+       {"cpu", cpu.model_name},
+       {"isa", cpu.isa},
+       {"onednn", OnednnVersion()},
+       {"slots", options.slots},
+       {"threads_per_slot", threads},
+       {"threads_why", options.threads > 0 ? "as asked for" : budget.reason},
+       {"repository", options.repository}});
   auto server = std::make_unique<ServerImpl>(options, threads, cpu);
   OCTET_RETURN_IF_ERROR(server->Listen());
-  Log(Severity::kInfo, "listening", {{"grpc", server->ports().grpc}, {"http", server->ports().http},
-                                     {"metrics", server->ports().metrics}});
+  Log(Severity::kInfo, "listening",
+      {{"grpc", server->ports().grpc},
+       {"http", server->ports().http},
+       {"metrics", server->ports().metrics}});
   OCTET_RETURN_IF_ERROR(server->LoadModels());
   return server;
 }

@@ -1,4 +1,5 @@
-// The serving process without its command line: repository, slots, gRPC, HTTP, metrics; start to drained.
+// The serving process without its command line: repository, slots, gRPC, HTTP, metrics; start to
+// drained.
 #ifndef OCTET_SERVER_SERVER_H_
 #define OCTET_SERVER_SERVER_H_
 
@@ -12,18 +13,18 @@
 namespace octet::server {
 
 struct ServerOptions {
-  std::string repository;            // root folder
+  std::string repository;  // root folder
   std::string address = "0.0.0.0";
-  int grpc_port = 8001;              // 0: the system chooses; ports() tells
+  int grpc_port = 8001;  // 0: the system chooses; ports() tells
   int http_port = 8000;
   int metrics_port = 8002;
-  int slots = 1;                     // inferences that run at the same time
-  int threads = 0;                   // of each slot; 0: the CPU budget divided by slots
+  int slots = 1;    // inferences that run at the same time
+  int threads = 0;  // of each slot; 0: the CPU budget divided by slots
   int64_t max_message_bytes = 64 << 20;
   int64_t max_in_flight_bytes = int64_t{1} << 30;
-  int max_queued = 1024;             // requests that may wait for one variant
-  int64_t default_max_batch = 32;    // where config.pbtxt has no max_batch_size
-  std::string version = "0.1.0";     // of the program, for metadata and metrics
+  int max_queued = 1024;           // requests that may wait for one variant
+  int64_t default_max_batch = 32;  // where config.pbtxt has no max_batch_size
+  std::string version = "0.1.0";   // of the program, for metadata and metrics
 };
 
 struct ServerPorts {
@@ -35,9 +36,9 @@ struct ServerPorts {
 // Thread-safe.
 class Server {
  public:
-  // Listens, then loads the repository in the background: live at once, ready when every model was tried. A model that
-  // fails to load does not stop the server.
-  // Errors: kNotFound or kFailedPrecondition (repository), kUnavailable (a port is taken), kInvalidArgument (options).
+  // Listens, then loads the repository in the background: live at once, ready when every model was
+  // tried. A model that fails to load does not stop the server. Errors: kNotFound or
+  // kFailedPrecondition (repository), kUnavailable (a port is taken), kInvalidArgument (options).
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
   virtual ~Server() = default;  // Shutdown at once
 
@@ -45,7 +46,8 @@ class Server {
   virtual bool ready() const = 0;
   virtual void AwaitReady() const = 0;  // until every model of the repository was tried
 
-  // Says not ready, refuses new requests, answers those accepted for at most `drain`, then ends. Idempotent.
+  // Says not ready, refuses new requests, answers those accepted for at most `drain`, then ends.
+  // Idempotent.
   virtual void Shutdown(absl::Duration drain) = 0;
 };
 

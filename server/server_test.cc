@@ -1,4 +1,5 @@
-// A whole server in this process over a repository of the embedded model: life cycle, addressing, errors, answers.
+// A whole server in this process over a repository of the embedded model: life cycle, addressing,
+// errors, answers.
 #include "server/server.h"
 
 #include <grpcpp/grpcpp.h>
@@ -25,7 +26,8 @@ class ServerTest : public ::testing::Test {
     root_ = fs::path(::testing::TempDir()) / absl::StrCat("octet_server_test_", getpid());
     fs::remove_all(root_);
     fs::create_directories(root_ / "fashion" / "1");
-    fs::copy_file(fs::path(OCTET_SOURCE_DIR) / "models/fashion-mnist/model.onnx", root_ / "fashion/1/model.onnx");
+    fs::copy_file(fs::path(OCTET_SOURCE_DIR) / "models/fashion-mnist/model.onnx",
+                  root_ / "fashion/1/model.onnx");
   }
   void TearDown() override {
     server_.reset();
@@ -55,7 +57,8 @@ class ServerTest : public ::testing::Test {
     request.set_id("seven");
     auto* input = request.add_inputs();
     input->set_datatype("FP32");
-    for (int64_t dim : {static_cast<int64_t>(rows), int64_t{1}, int64_t{28}, int64_t{28}}) input->add_shape(dim);
+    for (int64_t dim : {static_cast<int64_t>(rows), int64_t{1}, int64_t{28}, int64_t{28}})
+      input->add_shape(dim);
     request.add_raw_input_contents()->resize(static_cast<size_t>(rows) * 28 * 28 * 4);
     return request;
   }
@@ -73,7 +76,9 @@ class ServerTest : public ::testing::Test {
     const grpc::Status status = stub_->ModelInfer(&context, request, response);
     if (reason != nullptr) {
       auto it = context.GetServerTrailingMetadata().find("octet-reason");
-      *reason = it == context.GetServerTrailingMetadata().end() ? "" : std::string(it->second.data(), it->second.size());
+      *reason = it == context.GetServerTrailingMetadata().end()
+                    ? ""
+                    : std::string(it->second.data(), it->second.size());
     }
     return status;
   }
@@ -106,7 +111,8 @@ TEST_F(ServerTest, AnswersAnyBatchWithTheSameRows) {
   EXPECT_EQ(seven.outputs(0).shape(0), 7);
   const std::vector<float> rows = Values(seven);
   ASSERT_EQ(rows.size(), 70u);
-  for (size_t i = 0; i < rows.size(); ++i) EXPECT_NEAR(rows[i], first[i % 10], 1e-4 + 1e-4 * std::abs(first[i % 10]));
+  for (size_t i = 0; i < rows.size(); ++i)
+    EXPECT_NEAR(rows[i], first[i % 10], 1e-4 + 1e-4 * std::abs(first[i % 10]));
 }
 
 TEST_F(ServerTest, ConcurrentClientsAllGetAnswers) {
@@ -131,7 +137,8 @@ TEST_F(ServerTest, ErrorsHaveCodesReasonsAndNames) {
   std::string reason;
   grpc::Status status = Infer(Request(1, "resnet"), &response, &reason);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
-  EXPECT_THAT(status.error_message(), HasSubstr("unknown model 'resnet'; the repository has: fashion"));
+  EXPECT_THAT(status.error_message(),
+              HasSubstr("unknown model 'resnet'; the repository has: fashion"));
   EXPECT_EQ(reason, "not_found");
   status = Infer(Request(1, "fashion@int4"), &response, &reason);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
@@ -141,7 +148,8 @@ TEST_F(ServerTest, ErrorsHaveCodesReasonsAndNames) {
   bad.mutable_raw_input_contents(0)->resize(27 * 28 * 4);
   status = Infer(bad, &response, &reason);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(status.error_message(), HasSubstr("expected shape [?, 1, 28, 28], got [1, 1, 27, 28]"));
+  EXPECT_THAT(status.error_message(),
+              HasSubstr("expected shape [?, 1, 28, 28], got [1, 1, 27, 28]"));
   EXPECT_EQ(reason, "invalid_argument");
   status = Infer(Request(33), &response, &reason);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
@@ -165,7 +173,8 @@ TEST_F(ServerTest, BrokenModelsDoNotStopTheServer) {
   std::map<std::string, std::string> states;
   for (const auto& model : index.models()) {
     states[model.name()] = model.state();
-    EXPECT_EQ(model.reason().empty(), model.state() == "READY") << model.name() << ": " << model.reason();
+    EXPECT_EQ(model.reason().empty(), model.state() == "READY")
+        << model.name() << ": " << model.reason();
   }
   EXPECT_EQ(states["fashion"], "READY");
   EXPECT_EQ(states["fashion@f32"], "READY");
@@ -199,7 +208,8 @@ TEST_F(ServerTest, LoadsAndUnloadsOnRequest) {
   EXPECT_TRUE(Infer(Request(1), &response).ok());
   load.set_model_name("../fashion");
   grpc::ClientContext outside;
-  EXPECT_EQ(stub_->RepositoryModelLoad(&outside, load, &loaded).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(stub_->RepositoryModelLoad(&outside, load, &loaded).error_code(),
+            grpc::StatusCode::NOT_FOUND);
 }
 
 TEST_F(ServerTest, RefusesMessagesAboveTheLimit) {
@@ -224,7 +234,8 @@ TEST_F(ServerTest, SaysWhatItDoesNotSupport) {
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
 }
 
-// A call that races with the transport's own shutdown may end as CANCELLED; everything accepted before is answered.
+// A call that races with the transport's own shutdown may end as CANCELLED; everything accepted
+// before is answered.
 TEST_F(ServerTest, ShutdownAnswersWhatItAcceptedAndRefusesTheRest) {
   Start();
   inference::ModelMetadataRequest ask;

@@ -29,19 +29,21 @@ absl::StatusOr<int> IndexOf(const std::vector<engine::Signature>& list, absl::st
 absl::Status CheckTensor(const InputTensor& got, const engine::Signature& want) {
   if (got.dtype != want.dtype) {
     return absl::InvalidArgumentError(absl::StrCat("input '", want.name, "': expected datatype ",
-                                                   WireNameOf(want.dtype), ", got ", WireNameOf(got.dtype)));
+                                                   WireNameOf(want.dtype), ", got ",
+                                                   WireNameOf(got.dtype)));
   }
   bool fits = got.shape.size() == want.shape.size();
   for (size_t i = 0; fits && i < got.shape.size(); ++i) {
     fits = want.shape[i] == kUnknownDim || want.shape[i] == got.shape[i];
   }
   if (!fits) {
-    return absl::InvalidArgumentError(absl::StrCat("input '", want.name, "': expected shape ", ShapeString(want.shape),
-                                                   ", got ", ShapeString(got.shape)));
+    return absl::InvalidArgumentError(absl::StrCat("input '", want.name, "': expected shape ",
+                                                   ShapeString(want.shape), ", got ",
+                                                   ShapeString(got.shape)));
   }
   if (NumElements(got.shape) == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("input '", want.name, "': shape ", ShapeString(got.shape), " has no elements"));
+    return absl::InvalidArgumentError(absl::StrCat("input '", want.name, "': shape ",
+                                                   ShapeString(got.shape), " has no elements"));
   }
   return absl::OkStatus();
 }
@@ -59,7 +61,8 @@ absl::Status BindInputs(const ModelSignature& signature, BoundRequest* bound) {
   }
   for (size_t i = 0; i < signature.inputs.size(); ++i) {
     if (bound->inputs[i] < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("input '", signature.inputs[i].name, "' is missing; the model takes ",
+      return absl::InvalidArgumentError(absl::StrCat("input '", signature.inputs[i].name,
+                                                     "' is missing; the model takes ",
                                                      NamesOf(signature.inputs)));
     }
     const InputTensor& tensor = given[static_cast<size_t>(bound->inputs[i])];
@@ -74,15 +77,16 @@ absl::Status BindRows(const ModelSignature& signature, BoundRequest* bound) {
   bound->rows = bound->shapes[0][0];
   for (size_t i = 0; i < bound->shapes.size(); ++i) {
     if (bound->shapes[i][0] != bound->rows) {
-      return absl::InvalidArgumentError(absl::StrCat("input '", signature.inputs[i].name, "' has batch ",
-                                                     bound->shapes[i][0], ", input '", signature.inputs[0].name,
-                                                     "' has batch ", bound->rows));
+      return absl::InvalidArgumentError(
+          absl::StrCat("input '", signature.inputs[i].name, "' has batch ", bound->shapes[i][0],
+                       ", input '", signature.inputs[0].name, "' has batch ", bound->rows));
     }
     bound->shapes[i][0] = kUnknownDim;
   }
   if (bound->rows > signature.max_batch) {
-    return absl::InvalidArgumentError(absl::StrCat("input '", signature.inputs[0].name, "': batch ", bound->rows,
-                                                   " exceeds the model's maximum batch size of ", signature.max_batch));
+    return absl::InvalidArgumentError(
+        absl::StrCat("input '", signature.inputs[0].name, "': batch ", bound->rows,
+                     " exceeds the model's maximum batch size of ", signature.max_batch));
   }
   return absl::OkStatus();
 }
@@ -102,7 +106,8 @@ absl::StatusOr<BoundRequest> Bind(InferRequest request, const ModelSignature& si
     bound.outputs.push_back(index);
   }
   if (bound.outputs.empty()) {
-    for (size_t i = 0; i < signature.outputs.size(); ++i) bound.outputs.push_back(static_cast<int>(i));
+    for (size_t i = 0; i < signature.outputs.size(); ++i)
+      bound.outputs.push_back(static_cast<int>(i));
   }
   return bound;
 }

@@ -24,17 +24,20 @@ struct BoundRequest {
   InferRequest request;
   std::vector<int> inputs;    // per model input: index into request.inputs
   std::vector<int> outputs;   // indices of the model's outputs to return, in the order requested
-  std::vector<Shape> shapes;  // per model input; axis 0 is kUnknownDim when batchable: equal shapes may share a batch
+  std::vector<Shape> shapes;  // per model input; axis 0 is kUnknownDim when batchable: equal shapes
+                              // may share a batch
   int64_t rows = 1;
 };
 
-// Errors: kInvalidArgument naming the input or output, what the model expects and what the request has.
+// Errors: kInvalidArgument naming the input or output, what the model expects and what the request
+// has.
 absl::StatusOr<BoundRequest> Bind(InferRequest request, const ModelSignature& signature);
 
 // The shapes of a batch of `rows` rows.
 std::vector<Shape> ShapesOfBatch(const std::vector<Shape>& shapes, bool batchable, int64_t rows);
 
-// The smallest batch size that programs are specialised for and that holds `rows`: a power of two, at most max_batch.
+// The smallest batch size that programs are specialised for and that holds `rows`: a power of two,
+// at most max_batch.
 int64_t BucketFor(int64_t rows, int64_t max_batch);
 
 }  // namespace octet::server

@@ -14,7 +14,8 @@ using ::testing::HasSubstr;
 
 ModelSignature TwoInputs() {
   ModelSignature signature;
-  signature.inputs = {{"image", DType::kF32, {kUnknownDim, 3, kUnknownDim}}, {"mask", DType::kBool, {kUnknownDim, 4}}};
+  signature.inputs = {{"image", DType::kF32, {kUnknownDim, 3, kUnknownDim}},
+                      {"mask", DType::kBool, {kUnknownDim, 4}}};
   signature.outputs = {{"a", DType::kF32, {kUnknownDim, 10}}, {"b", DType::kS64, {kUnknownDim}}};
   signature.batchable = true;
   signature.max_batch = 8;
@@ -45,7 +46,8 @@ TEST(BindTest, ReturnsOnlyTheOutputsNamed) {
   EXPECT_THAT(bound->outputs, ElementsAre(1));
 }
 
-void ExpectInvalid(InferRequest request, const std::string& text, ModelSignature signature = TwoInputs()) {
+void ExpectInvalid(InferRequest request, const std::string& text,
+                   ModelSignature signature = TwoInputs()) {
   auto bound = Bind(std::move(request), signature);
   ASSERT_FALSE(bound.ok()) << text;
   EXPECT_EQ(bound.status().code(), absl::StatusCode::kInvalidArgument);

@@ -29,10 +29,10 @@ struct BatchCounts {
 
 struct StatisticsSnapshot {
   absl::Time last_inference = absl::UnixEpoch();
-  uint64_t inferences = 0;  // rows
-  uint64_t executions = 0;  // batches
+  uint64_t inferences = 0;                                                           // rows
+  uint64_t executions = 0;                                                           // batches
   DurationCount success, fail, queue, compute_input, compute_infer, compute_output;  // per request
-  std::map<int64_t, BatchCounts> batches;                                            // by rows of the batch
+  std::map<int64_t, BatchCounts> batches;  // by rows of the batch
 
   void Add(const StatisticsSnapshot& other);
 };

@@ -60,11 +60,13 @@ class Decoder {
 
  private:
   absl::Status Malformed() const {
-    return absl::InvalidArgumentError(absl::StrCat("input '", input_, "': malformed ", kFieldNames[field_]));
+    return absl::InvalidArgumentError(
+        absl::StrCat("input '", input_, "': malformed ", kFieldNames[field_]));
   }
   absl::Status WrongCount(absl::string_view got) const {
-    return absl::InvalidArgumentError(absl::StrCat("input '", input_, "': ", kFieldNames[field_], " holds ", got,
-                                                   " elements, its shape has ", elements_));
+    return absl::InvalidArgumentError(absl::StrCat("input '", input_, "': ", kFieldNames[field_],
+                                                   " holds ", got, " elements, its shape has ",
+                                                   elements_));
   }
   absl::Status One(WireReader* reader);
   absl::Status StoreVarint(uint64_t value);
@@ -95,8 +97,8 @@ absl::Status Decoder::Add(WireReader contents) {
     }
     if (field != field_) {
       return absl::InvalidArgumentError(absl::StrCat("input '", input_, "': ", kFieldNames[field],
-                                                     " does not fit datatype ", WireNameOf(dtype_), ", which takes ",
-                                                     kFieldNames[field_]));
+                                                     " does not fit datatype ", WireNameOf(dtype_),
+                                                     ", which takes ", kFieldNames[field_]));
     }
     if (type == WireType::kLength) {
       WireReader packed;
@@ -133,9 +135,9 @@ absl::Status Decoder::One(WireReader* reader) {
 
 absl::Status Decoder::Signed(int64_t value, int64_t low, int64_t high) const {
   if (value >= low && value <= high) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("input '", input_, "': element ", count_, " is ", value,
-                                                 ", outside the range of ", WireNameOf(dtype_), " [", low, ", ", high,
-                                                 "]"));
+  return absl::InvalidArgumentError(absl::StrCat("input '", input_, "': element ", count_, " is ",
+                                                 value, ", outside the range of ",
+                                                 WireNameOf(dtype_), " [", low, ", ", high, "]"));
 }
 
 absl::Status Decoder::StoreVarint(uint64_t value) {
@@ -180,8 +182,9 @@ absl::Status Decoder::StoreVarint(uint64_t value) {
 absl::StatusOr<Buffer> DecodeTypedContents(absl::string_view input, DType dtype, int64_t elements,
                                            absl::Span<const WireReader> contents) {
   if (FieldOf(dtype) == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("input '", input, "': datatype ", WireNameOf(dtype),
-                                                   " travels in raw_input_contents only, not in contents"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("input '", input, "': datatype ", WireNameOf(dtype),
+                     " travels in raw_input_contents only, not in contents"));
   }
   OCTET_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(elements * BytesOf(dtype)));
   Decoder decoder(input, dtype, elements, buffer.data());

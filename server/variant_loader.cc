@@ -35,16 +35,19 @@ Shape DimsWithBatch(const google::protobuf::RepeatedField<int64_t>& dims, bool b
 }
 
 template <typename Tensors>
-absl::Status CheckConfigTensors(const Tensors& tensors, const std::vector<engine::Signature>& signatures,
+absl::Status CheckConfigTensors(const Tensors& tensors,
+                                const std::vector<engine::Signature>& signatures,
                                 absl::string_view kind, bool batched) {
   for (const auto& tensor : tensors) {
     const std::string where = absl::StrCat("config.pbtxt: ", kind, " '", tensor.name(), "'");
-    auto it = std::find_if(signatures.begin(), signatures.end(), [&](const auto& s) { return s.name == tensor.name(); });
-    if (it == signatures.end()) return absl::InvalidArgumentError(absl::StrCat(where, " is not in the model file"));
+    auto it = std::find_if(signatures.begin(), signatures.end(),
+                           [&](const auto& s) { return s.name == tensor.name(); });
+    if (it == signatures.end())
+      return absl::InvalidArgumentError(absl::StrCat(where, " is not in the model file"));
     if (tensor.data_type() != ConfigTypeOf(it->dtype)) {
       return absl::InvalidArgumentError(absl::StrCat(where, ": data_type ",
-                                                     inference::DataType_Name(tensor.data_type()), ", the file has ",
-                                                     ConfigTypeName(it->dtype)));
+                                                     inference::DataType_Name(tensor.data_type()),
+                                                     ", the file has ", ConfigTypeName(it->dtype)));
     }
     const Shape shape = DimsWithBatch(tensor.dims(), batched);
     bool fits = shape.size() == it->shape.size();
@@ -52,7 +55,8 @@ absl::Status CheckConfigTensors(const Tensors& tensors, const std::vector<engine
       fits = shape[i] == kUnknownDim || it->shape[i] == kUnknownDim || shape[i] == it->shape[i];
     }
     if (!fits) {
-      return absl::InvalidArgumentError(absl::StrCat(where, ": dims with batch ", ShapeString(shape), ", the file has ",
+      return absl::InvalidArgumentError(absl::StrCat(where, ": dims with batch ",
+                                                     ShapeString(shape), ", the file has ",
                                                      ShapeString(it->shape)));
     }
   }
@@ -66,14 +70,16 @@ absl::Status CheckTwinTensors(const std::vector<engine::Signature>& reference,
         absl::StrCat("has ", twin.size(), " ", kind, "s, its reference has ", reference.size()));
   }
   for (const engine::Signature& want : reference) {
-    auto it = std::find_if(twin.begin(), twin.end(), [&](const auto& s) { return s.name == want.name; });
+    auto it =
+        std::find_if(twin.begin(), twin.end(), [&](const auto& s) { return s.name == want.name; });
     if (it == twin.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("lacks ", kind, " '", want.name, "' of its reference"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("lacks ", kind, " '", want.name, "' of its reference"));
     }
     if (it->dtype != want.dtype || it->shape.size() != want.shape.size()) {
-      return absl::InvalidArgumentError(absl::StrCat(kind, " '", want.name, "' is ", NameOf(it->dtype),
-                                                     ShapeString(it->shape), ", its reference has ", NameOf(want.dtype),
-                                                     ShapeString(want.shape)));
+      return absl::InvalidArgumentError(
+          absl::StrCat(kind, " '", want.name, "' is ", NameOf(it->dtype), ShapeString(it->shape),
+                       ", its reference has ", NameOf(want.dtype), ShapeString(want.shape)));
     }
   }
   return absl::OkStatus();
@@ -83,7 +89,7 @@ absl::Status CheckTwinTensors(const std::vector<engine::Signature>& reference,
 
 absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path) {
   LoadedFile loaded;
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) == 0) loaded.file_bytes = info.st_size;
   OCTET_ASSIGN_OR_RETURN(graph::Graph graph, onnx_io::ImportFile(path));
   loaded.quantized = std::any_of(graph.values.begin(), graph.values.end(),
@@ -96,8 +102,8 @@ absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path) {
   return loaded;
 }
 
-absl::StatusOr<std::unique_ptr<engine::Context>> MakeEngineContext(engine::Program& program,
-                                                                   absl::Span<const Shape> input_shapes, int threads) {
+absl::StatusOr<std::unique_ptr<engine::Context>> MakeEngineContext(
+    engine::Program& program, absl::Span<const Shape> input_shapes, int threads) {
   SetTeamSize(threads);
   OCTET_ASSIGN_OR_RETURN(std::shared_ptr<const engine::Specialisation> specialisation,
                          program.Specialise(input_shapes, threads));
@@ -106,7 +112,8 @@ absl::StatusOr<std::unique_ptr<engine::Context>> MakeEngineContext(engine::Progr
   return context;
 }
 
-absl::StatusOr<ModelSignature> SignatureOf(const engine::Program& program, int64_t configured_max_batch,
+absl::StatusOr<ModelSignature> SignatureOf(const engine::Program& program,
+                                           int64_t configured_max_batch,
                                            int64_t default_max_batch) {
   ModelSignature signature;
   signature.inputs = program.inputs();
@@ -114,7 +121,8 @@ absl::StatusOr<ModelSignature> SignatureOf(const engine::Program& program, int64
   for (const auto* list : {&signature.inputs, &signature.outputs}) {
     for (const engine::Signature& tensor : *list) {
       if (WireNameOf(tensor.dtype).empty()) {
-        return absl::UnimplementedError(absl::StrCat("tensor '", tensor.name, "' has type ", NameOf(tensor.dtype),
+        return absl::UnimplementedError(absl::StrCat("tensor '", tensor.name, "' has type ",
+                                                     NameOf(tensor.dtype),
                                                      ", which the protocol cannot carry"));
       }
     }
@@ -150,7 +158,8 @@ inference::ModelConfig EffectiveConfig(inference::ModelConfig config, const std:
   const auto fill = [&](const engine::Signature& from, auto* to) {
     to->set_name(from.name);
     to->set_data_type(ConfigTypeOf(from.dtype));
-    for (size_t i = signature.batchable ? 1 : 0; i < from.shape.size(); ++i) to->add_dims(from.shape[i]);
+    for (size_t i = signature.batchable ? 1 : 0; i < from.shape.size(); ++i)
+      to->add_dims(from.shape[i]);
   };
   for (const engine::Signature& input : signature.inputs) fill(input, config.add_input());
   for (const engine::Signature& output : signature.outputs) fill(output, config.add_output());
@@ -158,9 +167,10 @@ inference::ModelConfig EffectiveConfig(inference::ModelConfig config, const std:
 }
 
 bool ShapesKnown(const ModelSignature& signature) {
-  return std::all_of(signature.inputs.begin(), signature.inputs.end(), [&](const engine::Signature& input) {
-    return IsConcrete(absl::MakeConstSpan(input.shape).subspan(signature.batchable ? 1 : 0));
-  });
+  return std::all_of(
+      signature.inputs.begin(), signature.inputs.end(), [&](const engine::Signature& input) {
+        return IsConcrete(absl::MakeConstSpan(input.shape).subspan(signature.batchable ? 1 : 0));
+      });
 }
 
 void ReturnMemory() {

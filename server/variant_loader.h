@@ -16,21 +16,22 @@ namespace octet::server {
 
 struct LoadedFile {
   std::shared_ptr<engine::Program> program;
-  bool quantized = false;      // some value is stored in integers with a scale
-  std::string source_sha256;   // ai.octet.source_sha256: digest of the float original; empty when not recorded
+  bool quantized = false;     // some value is stored in integers with a scale
+  std::string source_sha256;  // ai.octet.source_sha256: digest of the float original; empty when
+                              // not recorded
   int64_t file_bytes = 0;
 };
 absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path);
 
-// Specialises the program for these shapes and binds a context; oneDNN's cache is emptied, so that what lives is
-// what the program counts. The scheduler's ContextFactory.
-absl::StatusOr<std::unique_ptr<engine::Context>> MakeEngineContext(engine::Program& program,
-                                                                   absl::Span<const Shape> input_shapes, int threads);
+// Specialises the program for these shapes and binds a context; oneDNN's cache is emptied, so that
+// what lives is what the program counts. The scheduler's ContextFactory.
+absl::StatusOr<std::unique_ptr<engine::Context>> MakeEngineContext(
+    engine::Program& program, absl::Span<const Shape> input_shapes, int threads);
 
 // What clients see of the program. `configured_max_batch` <= 0 means `default_max_batch`.
 // Errors: kUnimplemented for tensors whose type the protocol has no name for.
-absl::StatusOr<ModelSignature> SignatureOf(const engine::Program& program, int64_t configured_max_batch,
-                                           int64_t default_max_batch);
+absl::StatusOr<ModelSignature> SignatureOf(const engine::Program& program,
+                                           int64_t configured_max_batch, int64_t default_max_batch);
 
 // Inputs and outputs that config.pbtxt names must exist with its types and fitting dims.
 // Errors: kInvalidArgument naming the tensor, what the config and what the file says.
@@ -43,7 +44,8 @@ absl::Status CheckTwins(const ModelSignature& reference, const ModelSignature& t
 inference::ModelConfig EffectiveConfig(inference::ModelConfig config, const std::string& name,
                                        const ModelSignature& signature);
 
-// True when every dimension but axis 0 of a batchable model is known, so that a batch can be prepared before requests.
+// True when every dimension but axis 0 of a batchable model is known, so that a batch can be
+// prepared before requests.
 bool ShapesKnown(const ModelSignature& signature);
 
 // Gives memory that loading left in the heap back to the system.

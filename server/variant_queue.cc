@@ -6,9 +6,9 @@
 
 namespace octet::server {
 namespace {
-constexpr size_t kMaxHeads = 16;         // oldest requests considered in one plan
-constexpr size_t kMaxBuckets = 32;       // of one variant; least recently used goes first
-constexpr int kMaxMaking = 8;            // of one variant at once: ever-new shapes must not flood the loader
+constexpr size_t kMaxHeads = 16;    // oldest requests considered in one plan
+constexpr size_t kMaxBuckets = 32;  // of one variant; least recently used goes first
+constexpr int kMaxMaking = 8;  // of one variant at once: ever-new shapes must not flood the loader
 constexpr absl::Duration kRetryAfter = absl::Seconds(5);
 
 // Requests of these shapes with at least `rows` rows cannot run now.
@@ -25,7 +25,8 @@ bool IsBlocked(const std::vector<Blocked>& blocked, const Job& job) {
 }  // namespace
 
 bool VariantQueue::Remove(const Job* job) {
-  auto it = std::find_if(pending_.begin(), pending_.end(), [job](const auto& p) { return p.get() == job; });
+  auto it = std::find_if(pending_.begin(), pending_.end(),
+                         [job](const auto& p) { return p.get() == job; });
   if (it == pending_.end()) return false;
   pending_.erase(it);
   return true;
@@ -51,7 +52,8 @@ VariantQueue::Batch VariantQueue::Collect(size_t head, int64_t max_rows, absl::T
   return batch;
 }
 
-VariantQueue::BucketPtr VariantQueue::FindOrCreate(const std::vector<Shape>& shapes, bool* created) {
+VariantQueue::BucketPtr VariantQueue::FindOrCreate(const std::vector<Shape>& shapes,
+                                                   bool* created) {
   BucketPtr& bucket = buckets_[shapes];
   *created = bucket == nullptr;
   if (*created) {
@@ -70,7 +72,8 @@ void VariantQueue::EvictIdle() {
     auto oldest = buckets_.end();
     for (auto it = buckets_.begin(); it != buckets_.end(); ++it) {
       if (it->second->state == Bucket::State::kMaking || it->second->lent > 0) continue;
-      if (oldest == buckets_.end() || it->second->last_used < oldest->second->last_used) oldest = it;
+      if (oldest == buckets_.end() || it->second->last_used < oldest->second->last_used)
+        oldest = it;
     }
     if (oldest == buckets_.end()) return;
     buckets_.erase(oldest);
@@ -82,7 +85,8 @@ VariantQueue::BucketPtr VariantQueue::Ready(const std::vector<Shape>& shapes, in
   return it != buckets_.end() && it->second->state == Bucket::State::kReady ? it->second : nullptr;
 }
 
-void VariantQueue::Want(const std::vector<Shape>& shapes, int64_t rows, absl::Time now, Plan* plan) {
+void VariantQueue::Want(const std::vector<Shape>& shapes, int64_t rows, absl::Time now,
+                        Plan* plan) {
   const std::vector<Shape> key = ShapesOfBatch(shapes, spec_.signature.batchable, rows);
   auto it = buckets_.find(key);
   if (it != buckets_.end()) {
@@ -99,21 +103,25 @@ void VariantQueue::Want(const std::vector<Shape>& shapes, int64_t rows, absl::Ti
 
 void VariantQueue::Learn(Bucket* bucket, absl::Duration run) {
   const double seconds = absl::ToDoubleSeconds(run);
-  bucket->run_seconds = bucket->run_seconds == 0 ? seconds : 0.8 * bucket->run_seconds + 0.2 * seconds;
+  bucket->run_seconds =
+      bucket->run_seconds == 0 ? seconds : 0.8 * bucket->run_seconds + 0.2 * seconds;
 }
 
-VariantQueue::BucketPtr VariantQueue::SplitInstead(const Job& head, int64_t rows, const Bucket& padded) {
+VariantQueue::BucketPtr VariantQueue::SplitInstead(const Job& head, int64_t rows,
+                                                   const Bucket& padded) {
   if (rows == padded.rows || padded.run_seconds == 0) return nullptr;
   const int64_t max_batch = spec_.signature.max_batch;
   const int64_t first = BucketFor((padded.rows + 1) / 2, max_batch);
   if (first >= rows || head.bound.rows > first) return nullptr;
   BucketPtr one = Ready(head.bound.shapes, first);
   BucketPtr rest = Ready(head.bound.shapes, BucketFor(rows - first, max_batch));
-  if (one == nullptr || rest == nullptr || one->run_seconds == 0 || rest->run_seconds == 0) return nullptr;
+  if (one == nullptr || rest == nullptr || one->run_seconds == 0 || rest->run_seconds == 0)
+    return nullptr;
   return one->run_seconds + rest->run_seconds < padded.run_seconds ? one : nullptr;
 }
 
-VariantQueue::Choice VariantQueue::Choose(const Job& head, int64_t rows, absl::Time now, Plan* plan) {
+VariantQueue::Choice VariantQueue::Choose(const Job& head, int64_t rows, absl::Time now,
+                                          Plan* plan) {
   const int64_t max_batch = spec_.signature.max_batch;
   const std::vector<Shape>& shapes = head.bound.shapes;
   const int64_t want = BucketFor(rows, max_batch);
@@ -132,7 +140,8 @@ VariantQueue::Choice VariantQueue::Choose(const Job& head, int64_t rows, absl::T
   }
   if (own != want) Want(shapes, own, now, plan);
   auto it = buckets_.find(ShapesOfBatch(shapes, spec_.signature.batchable, own));
-  if (it != buckets_.end() && it->second->state == Bucket::State::kFailed) return {nullptr, it->second->error};
+  if (it != buckets_.end() && it->second->state == Bucket::State::kFailed)
+    return {nullptr, it->second->error};
   return {};
 }
 
@@ -169,7 +178,8 @@ VariantQueue::Plan VariantQueue::PlanBatch(absl::Time now) {
       blocked.push_back({&head->bound.shapes, head->bound.rows});
       continue;
     }
-    if (spec_.signature.batchable && choice.bucket->rows < batch.rows) batch = Collect(i, choice.bucket->rows, now);
+    if (spec_.signature.batchable && choice.bucket->rows < batch.rows)
+      batch = Collect(i, choice.bucket->rows, now);
     choice.bucket->last_used = ++uses_;
     plan.bucket = choice.bucket;
     Take(batch, &plan);

@@ -1,9 +1,10 @@
-// The waiting requests of one variant and its specialised batch sizes: which batch runs next, as a pure decision.
+// The waiting requests of one variant and its specialised batch sizes: which batch runs next, as a
+// pure decision.
 //
-// A batch takes the oldest request and those behind it with equal shapes (but for axis 0) while their rows fit. It
-// runs in the bucket BucketFor(rows), or in a smaller one and the rest after it where the measured times say that padding
-// costs more; while that one is being made, in a larger ready one, else in the largest smaller
-// one that holds the oldest request.
+// A batch takes the oldest request and those behind it with equal shapes (but for axis 0) while
+// their rows fit. It runs in the bucket BucketFor(rows), or in a smaller one and the rest after it
+// where the measured times say that padding costs more; while that one is being made, in a larger
+// ready one, else in the largest smaller one that holds the oldest request.
 #ifndef OCTET_SERVER_VARIANT_QUEUE_H_
 #define OCTET_SERVER_VARIANT_QUEUE_H_
 
@@ -39,10 +40,11 @@ struct QueueSpec {
   std::string variant;
   ModelSignature signature;
   std::shared_ptr<engine::Program> program;
-  absl::Duration max_queue_delay = absl::ZeroDuration();  // how long a batch that is not full waits for company
-  int max_queued = 1024;                                  // requests; more are refused
-  std::shared_ptr<ExecutionObserver> observer;            // never null
-  absl::AnyInvocable<void()> on_first_context;            // called once, without locks; may be empty
+  absl::Duration max_queue_delay =
+      absl::ZeroDuration();  // how long a batch that is not full waits for company
+  int max_queued = 1024;     // requests; more are refused
+  std::shared_ptr<ExecutionObserver> observer;  // never null
+  absl::AnyInvocable<void()> on_first_context;  // called once, without locks; may be empty
 };
 
 // Thread-compatible: the scheduler guards it with its mutex, but for spec() and NoteContext().
@@ -54,8 +56,8 @@ class VariantQueue {
     std::vector<Shape> shapes;
     int64_t rows = 0;  // of axis 0; 1 when not batchable
     State state = State::kMaking;
-    absl::Status error;                              // kFailed
-    absl::Time retry_at;                             // kFailed: asked for after this, it is tried again
+    absl::Status error;   // kFailed
+    absl::Time retry_at;  // kFailed: asked for after this, it is tried again
     std::vector<std::unique_ptr<engine::Context>> idle;
     int lent = 0;
     uint64_t last_used = 0;
@@ -64,12 +66,13 @@ class VariantQueue {
   using BucketPtr = std::shared_ptr<Bucket>;
 
   struct Plan {
-    BucketPtr bucket;                         // null: nothing can run now
-    std::vector<std::shared_ptr<Job>> jobs;   // taken out of the queue
+    BucketPtr bucket;                        // null: nothing can run now
+    std::vector<std::shared_ptr<Job>> jobs;  // taken out of the queue
     int64_t rows = 0;
     absl::Time wake = absl::InfiniteFuture();  // when a batch becomes ripe without further events
-    std::vector<BucketPtr> wanted;            // entered as kMaking: the caller has them made
-    std::vector<std::pair<std::shared_ptr<Job>, absl::Status>> failed;  // taken out: their bucket cannot be made
+    std::vector<BucketPtr> wanted;             // entered as kMaking: the caller has them made
+    std::vector<std::pair<std::shared_ptr<Job>, absl::Status>>
+        failed;  // taken out: their bucket cannot be made
   };
 
   explicit VariantQueue(QueueSpec spec) : spec_(std::move(spec)) {}
@@ -106,8 +109,8 @@ class VariantQueue {
     absl::Time ripe_at;
   };
   struct Choice {
-    BucketPtr bucket;     // ready, or null
-    absl::Status error;   // not OK: the oldest request's bucket cannot be made
+    BucketPtr bucket;    // ready, or null
+    absl::Status error;  // not OK: the oldest request's bucket cannot be made
   };
 
   Batch Collect(size_t head, int64_t max_rows, absl::Time now) const;

@@ -1,4 +1,5 @@
-// Bounded reading of Protobuf wire format from a message that may lie in several slices, and sizes for writing it.
+// Bounded reading of Protobuf wire format from a message that may lie in several slices, and sizes
+// for writing it.
 #ifndef OCTET_SERVER_WIRE_H_
 #define OCTET_SERVER_WIRE_H_
 
@@ -15,8 +16,9 @@ namespace octet::server {
 
 enum class WireType : uint8_t { kVarint = 0, kFixed64 = 1, kLength = 2, kFixed32 = 5 };
 
-// A cursor over a range of a message: a value, cheap to copy. Every method returns false, and leaves the cursor
-// unusable, when the bytes break the format or the range ends early. Thread-compatible. Does not own the slices.
+// A cursor over a range of a message: a value, cheap to copy. Every method returns false, and
+// leaves the cursor unusable, when the bytes break the format or the range ends early.
+// Thread-compatible. Does not own the slices.
 class WireReader {
  public:
   WireReader() = default;
@@ -32,7 +34,8 @@ class WireReader {
   bool ReadFixed32(uint32_t* value);
   bool ReadFixed64(uint64_t* value);
 
-  // A length-delimited value: as a cursor of its own, as a copy (at most max_bytes, UTF-8), or as pieces in place.
+  // A length-delimited value: as a cursor of its own, as a copy (at most max_bytes, UTF-8), or as
+  // pieces in place.
   bool ReadRange(WireReader* range);
   bool ReadString(int64_t max_bytes, std::string* value);
   bool ReadPieces(std::vector<ByteSpan>* pieces, int64_t* size_bytes);
