@@ -8,6 +8,7 @@
 #include <numeric>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
@@ -220,22 +221,43 @@ std::vector<float> FoldScales(const QuantParams& weights, int64_t n, float facto
 
 namespace {
 
-dnnl::memory::desc PlainOf(const dnnl::memory::desc& packed) {
-  const dnnl::memory::dims dims = packed.get_dims();
-  dnnl::memory::dims strides(dims.size(), 1);
-  for (size_t i = dims.size() - 1; i-- > 0;) strides[i] = strides[i + 1] * dims[i + 1];
-  return dnnl::memory::desc(dims, packed.get_data_type(), strides);
-}
-
-// oneDNN can take a packed copy apart again unless compensation is stored with it.
+// True when the stored elements are those that were packed: not where oneDNN halves the weights of
+// s8 sources, which it does without VNNI and shows by the compensation behind them.
 bool CanUnpack(const dnnl::memory::desc& packed) {
-  return DnnlCall("unpacking weights", [&] {
-           const dnnl::reorder::primitive_desc pd(CpuEngine(), packed, CpuEngine(), PlainOf(packed));
-         }).ok();
+  return HasVnni() || !absl::StrContains(LayoutString(packed), '+');
 }
 
-absl::Status Reorder(const dnnl::memory::desc& from_desc, const std::byte* from_data, const dnnl::memory::desc& to_desc,
-                     std::byte* to_data) {
+// Offset in elements of the element at `index` (logical) in a blocked layout.
+int64_t BlockedOffset(const dnnl::memory::dims& strides, const dnnl::memory::dims& blocks,
+                      const dnnl::memory::dims& block_dims, dnnl::memory::dims index) {
+  int64_t offset = 0, inner_stride = 1;
+  for (size_t i = blocks.size(); i-- > 0;) {
+    int64_t& x = index[static_cast<size_t>(block_dims[i])];
+    offset += x % blocks[i] * inner_stride;
+    x /= blocks[i];
+    inner_stride *= blocks[i];
+  }
+  for (size_t d = 0; d < index.size(); ++d) offset += index[d] * strides[d];
+  return offset;
+}
+
+// Copies a packed tensor into a plain layout; oneDNN itself takes apart only copies without
+// compensation.
+void Unpack(const dnnl::memory::desc& packed, const std::byte* from,
+            const dnnl::memory::desc& plain, std::byte* to) {
+  const size_t bytes = dnnl::memory::data_type_size(packed.get_data_type());
+  const dnnl::memory::dims strides = packed.get_strides(), blocks = packed.get_inner_blks(),
+                           block_dims = packed.get_inner_idxs(),
+                           plain_strides = plain.get_strides();
+  ForEachIndex(packed.get_dims(), [&](const Index& at) {
+    const int64_t offset = BlockedOffset(strides, blocks, block_dims, {at.begin(), at.end()});
+    std::memcpy(to + static_cast<size_t>(Offset(plain_strides, at)) * bytes,
+                from + static_cast<size_t>(offset) * bytes, bytes);
+  });
+}
+
+absl::Status Reorder(const dnnl::memory::desc& from_desc, const std::byte* from_data,
+                     const dnnl::memory::desc& to_desc, std::byte* to_data) {
   return DnnlCall("packing weights", [&] {
     dnnl::memory from(from_desc, CpuEngine(), const_cast<std::byte*>(from_data));
     dnnl::memory to(to_desc, CpuEngine(), to_data);
@@ -245,9 +267,10 @@ absl::Status Reorder(const dnnl::memory::desc& from_desc, const std::byte* from_
   });
 }
 
-// Row-major weights: a copy of `tensor`, or of the first packed copy under `prefix` once the tensor has been released.
-absl::StatusOr<Buffer> PlainWeights(const WeightStore& store, absl::string_view prefix, const Tensor& tensor,
-                                    const dnnl::memory::desc& plain) {
+// Plain weights: a copy of `tensor`, or of the first packed copy under `prefix` once the tensor has
+// been released.
+absl::StatusOr<Buffer> PlainWeights(const WeightStore& store, absl::string_view prefix,
+                                    const Tensor& tensor, const dnnl::memory::desc& plain) {
   OCTET_ASSIGN_OR_RETURN(Buffer out, Buffer::Allocate(static_cast<int64_t>(plain.get_size())));
   if (tensor.valid()) {
     std::memcpy(out.data(), tensor.data(), static_cast<size_t>(tensor.size_bytes()));
@@ -255,10 +278,10 @@ absl::StatusOr<Buffer> PlainWeights(const WeightStore& store, absl::string_view 
   }
   const std::shared_ptr<const PackedWeights> first = store.FindFirst(prefix);
   const auto* desc = first == nullptr ? nullptr : std::any_cast<dnnl::memory::desc>(&first->detail);
-  if (desc == nullptr) return absl::UnimplementedError("the weights were released after packing");
-  // The plain order of the packed copy's own dimensions is that of the operand when that is row-major.
-  if (PlainOf(*desc) != plain) return absl::UnimplementedError("the weights were released after packing");
-  OCTET_RETURN_IF_ERROR(Reorder(*desc, first->data.data(), plain, out.data()));
+  if (desc == nullptr || desc->get_dims() != plain.get_dims() || !CanUnpack(*desc)) {
+    return absl::UnimplementedError("the weights were released after packing");
+  }
+  Unpack(*desc, first->data.data(), plain, out.data());
   return out;
 }
 
@@ -275,7 +298,8 @@ absl::StatusOr<dnnl::primitive_desc> ChooseWeightsLayout(const WeightStore& stor
   if (desc == nullptr || *desc == free.query_md(dnnl::query::weights_md)) return free;
   absl::StatusOr<dnnl::primitive_desc> shared = make(*desc);
   if (!shared.ok()) return free;
-  // Memory comes first: another layout is packed only where the shared one would fall to the reference.
+  // Memory comes first: another layout is packed only where the shared one would fall to the
+  // reference.
   const bool slow = IsReferenceImpl(ImplName(*shared)) && !IsReferenceImpl(ImplName(free));
   return slow && (tensor.valid() || CanUnpack(*desc)) ? free : *shared;
 }
@@ -288,12 +312,15 @@ absl::StatusOr<std::shared_ptr<const PackedWeights>> PackWeights(WeightStore& st
   const auto pack = [&]() -> absl::StatusOr<PackedWeights> {
     PackedWeights out;
     OCTET_ASSIGN_OR_RETURN(out.data, Buffer::Allocate(static_cast<int64_t>(packed.get_size())));
-    const bool aligned = tensor.valid() && reinterpret_cast<uintptr_t>(tensor.data()) % alignof(float) == 0;
-    Buffer own;  // a slice of a file need not be aligned for its type; a released tensor is unpacked
+    const bool aligned =
+        tensor.valid() && reinterpret_cast<uintptr_t>(tensor.data()) % alignof(float) == 0;
+    Buffer
+        own;  // a slice of a file need not be aligned for its type; a released tensor is unpacked
     if (!aligned) {
       OCTET_ASSIGN_OR_RETURN(own, PlainWeights(store, prefix, tensor, plain));
     }
-    OCTET_RETURN_IF_ERROR(Reorder(plain, aligned ? tensor.data() : own.data(), packed, out.data.data()));
+    OCTET_RETURN_IF_ERROR(
+        Reorder(plain, aligned ? tensor.data() : own.data(), packed, out.data.data()));
     out.layout = LayoutString(packed);
     out.detail = packed;
     return out;
@@ -329,6 +356,13 @@ std::string LayoutString(const dnnl::memory::desc& desc) {
   const int64_t extra = static_cast<int64_t>(desc.get_size()) - bytes;
   if (extra > 0) absl::StrAppend(&out, "+", extra);
   return out;
+}
+
+bool HasVnni() {
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  constexpr auto kAvx2Vnni = static_cast<unsigned>(dnnl::cpu_isa::avx2_vnni);
+  constexpr auto kAvx512Vnni = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_vnni);
+  return (isa & kAvx2Vnni) == kAvx2Vnni || (isa & kAvx512Vnni) == kAvx512Vnni;
 }
 
 absl::Status AsRefusal(const absl::Status& status) {

@@ -82,9 +82,10 @@ class ConstantArguments {
 // scales[n] = factor * weights_scale[n or 0].
 std::vector<float> FoldScales(const QuantParams& weights, int64_t n, float factor);
 
-// Makes the primitive descriptor for a weights layout: that of the copy that another specialisation has packed (keys
-// that start with `prefix`), else what oneDNN likes best (`any`). A second copy in another layout is allowed only where
-// the first would fall to oneDNN's reference; once `tensor` has been released it is made from the first copy.
+// Makes the primitive descriptor for a weights layout: that of the copy that another specialisation
+// has packed (keys that start with `prefix`), else what oneDNN likes best (`any`). A second copy in
+// another layout is allowed only where the first would fall to oneDNN's reference; once `tensor`
+// has been released it is made from the first copy.
 using MakePd = absl::FunctionRef<absl::StatusOr<dnnl::primitive_desc>(const dnnl::memory::desc&)>;
 absl::StatusOr<dnnl::primitive_desc> ChooseWeightsLayout(const WeightStore& store,
                                                          absl::string_view prefix,
@@ -101,6 +102,11 @@ absl::StatusOr<std::shared_ptr<const PackedWeights>> PackWeights(WeightStore& st
 
 // "ABcd16b64a4b+512" (bytes beyond the padded elements: compensation).
 std::string LayoutString(const dnnl::memory::desc& desc);
+
+// True when oneDNN computes u8 x s8 products in s32. Without VNNI it adds pairs of products in s16,
+// which saturates, and halves the weights of s8 sources: results are right only for u8 sources with
+// 7-bit weights.
+bool HasVnni();
 
 // Any refusal of oneDNN after our own validation is a reason to try the next implementation.
 absl::Status AsRefusal(const absl::Status& status);

@@ -14,7 +14,7 @@
 #include "base/rng.h"
 #include "kernels/elements.h"
 #include "kernels/kernel.h"
-#include "oneapi/dnnl/dnnl.hpp"
+#include "kernels/onednn_product.h"
 
 namespace octet::kernels {
 
@@ -58,14 +58,7 @@ inline Tensor RandomConstant(DType dtype, Shape shape, uint64_t seed, int limit 
   return Tensor::FromBuffer(dtype, std::move(shape), std::move(buffer));
 }
 
-// Without VNNI oneDNN adds pairs of u8 x s8 products in s16, which saturates, and halves the
-// weights of s8 sources: results are right only for u8 sources with 7-bit weights.
-inline bool HasVnni() {
-  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
-  constexpr auto kAvx2Vnni = static_cast<unsigned>(dnnl::cpu_isa::avx2_vnni);
-  constexpr auto kAvx512Vnni = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_vnni);
-  return (isa & kAvx2Vnni) == kAvx2Vnni || (isa & kAvx512Vnni) == kAvx512Vnni;
-}
+// Largest weight that oneDNN multiplies exactly on this CPU.
 inline int WeightsLimit() { return HasVnni() ? 127 : 63; }
 
 // Binds the kernel to the operands and runs it once on a team of `threads`.

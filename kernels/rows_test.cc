@@ -1,18 +1,32 @@
-// Vector rows against the scalar formulas, at every length up to a few vectors and unaligned.
+// Vector rows against the scalar formulas on every instruction set of this CPU, at every length up
+// to a few vectors.
 #include "kernels/rows.h"
 
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "base/rng.h"
 #include "gtest/gtest.h"
+#include "hwy/targets.h"
 #include "kernels/elements.h"
 
 namespace octet::kernels {
 namespace {
 
 constexpr int64_t kLongest = 131;  // more than eight vectors of 16 lanes
+
+class RowsTest : public ::testing::TestWithParam<int64_t> {
+ protected:
+  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+};
+INSTANTIATE_TEST_SUITE_P(Targets, RowsTest,
+                         ::testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& target) {
+                           return std::string(hwy::TargetName(target.param));
+                         });
 
 std::vector<float> Random(int64_t n, uint64_t seed) {
   const CounterRng rng(seed);
@@ -21,7 +35,7 @@ std::vector<float> Random(int64_t n, uint64_t seed) {
   return out;
 }
 
-TEST(RowsTest, QuantizeAndDequantizeEqualTheScalarFormula) {
+TEST_P(RowsTest, QuantizeAndDequantizeEqualTheScalarFormula) {
   const std::vector<float> src = Random(kLongest + 1, 1);
   for (int64_t n = 0; n <= kLongest; ++n) {
     std::vector<uint8_t> u8(static_cast<size_t>(n) + 1, 77);
@@ -41,7 +55,7 @@ TEST(RowsTest, QuantizeAndDequantizeEqualTheScalarFormula) {
   }
 }
 
-TEST(RowsTest, BinaryAndClampEqualTheScalarFormula) {
+TEST_P(RowsTest, BinaryAndClampEqualTheScalarFormula) {
   const std::vector<float> a = Random(kLongest, 2), b = Random(kLongest, 3);
   const auto apply = [](RowOp op, float x, float y) {
     switch (op) {
@@ -75,7 +89,7 @@ TEST(RowsTest, BinaryAndClampEqualTheScalarFormula) {
     EXPECT_EQ(dst[i], std::fmin(std::fmax(a[i], -1.5f), 6.0f));
 }
 
-TEST(RowsTest, MaxMinAndClampKeepNan) {
+TEST_P(RowsTest, MaxMinAndClampKeepNan) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   std::vector<float> a(20, nan), b(20, 1.0f), dst(20);
   for (RowOp op : {RowOp::kMax, RowOp::kMin}) {
@@ -88,7 +102,7 @@ TEST(RowsTest, MaxMinAndClampKeepNan) {
   for (float x : dst) EXPECT_TRUE(std::isnan(x));
 }
 
-TEST(RowsTest, ReductionsEqualTheScalarSumWithinRounding) {
+TEST_P(RowsTest, ReductionsEqualTheScalarSumWithinRounding) {
   const std::vector<float> src = Random(kLongest, 4);
   for (int64_t n = 1; n <= kLongest; ++n) {
     double sum = 0, squares = 0;
@@ -107,7 +121,7 @@ TEST(RowsTest, ReductionsEqualTheScalarSumWithinRounding) {
   EXPECT_EQ(SumRow(src.data(), 0), 0);
 }
 
-TEST(RowsTest, AccumulateAndLookup) {
+TEST_P(RowsTest, AccumulateAndLookup) {
   const std::vector<float> src = Random(kLongest, 5);
   std::vector<float> dst = Random(kLongest, 6);
   const std::vector<float> before = dst;
