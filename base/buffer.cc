@@ -2,6 +2,7 @@
 #include "base/buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -60,6 +61,18 @@ absl::StatusOr<Buffer> Buffer::Allocate(int64_t bytes) {
     return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes"));
   }
   return buffer;
+}
+
+std::shared_ptr<const void> OwnSlice(std::shared_ptr<const Buffer> block, const std::byte* begin,
+                                     int64_t size_bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto from = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+  const auto to = (reinterpret_cast<uintptr_t>(begin) + static_cast<uintptr_t>(size_bytes)) / page * page;
+  if (block->size_bytes() < Buffer::kMapThreshold || from >= to) return block;
+  return {static_cast<const void*>(begin), [block = std::move(block), from, to](const void*) {
+            // A private anonymous mapping: the pages are zero when they are touched again. Failure costs memory only.
+            madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+          }};
 }
 
 }  // namespace octet

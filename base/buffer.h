@@ -39,6 +39,13 @@ class Buffer {
   int64_t size_bytes_ = 0;
 };
 
+// Ownership of bytes [begin, begin + size_bytes) of a block that others own parts of, too: whoever drops the last copy
+// gives the whole pages inside the range back to the system while the rest of the block lives on. So a model file that
+// was read whole shrinks as its tensors are consumed. Requires: the range lies in the block, overlaps no other slice of
+// it, and is never read again.
+std::shared_ptr<const void> OwnSlice(std::shared_ptr<const Buffer> block, const std::byte* begin,
+                                     int64_t size_bytes);
+
 }  // namespace octet
 
 #endif  // OCTET_BASE_BUFFER_H_

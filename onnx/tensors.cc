@@ -92,7 +92,8 @@ absl::StatusOr<Tensor> FromVarints(DType dtype, const Shape& shape, int64_t byte
 }
 
 absl::StatusOr<Tensor> FromContent(DType dtype, const Shape& shape, int64_t bytes,
-                                   const TensorBytes& content, const TensorSource& source) {
+                                   size_t index, TensorSource* source) {
+  const TensorBytes& content = source->reduced->tensors[index];
   const int typed = TypedFieldOf(dtype);
   if (content.field != TensorProto::kRawDataFieldNumber && content.field != typed) {
     return absl::InvalidArgumentError(absl::StrCat("content of type ", NameOf(dtype),
@@ -109,7 +110,9 @@ absl::StatusOr<Tensor> FromContent(DType dtype, const Shape& shape, int64_t byte
                                                    " bytes, found ", content.bytes.size()));
   }
   OCTET_RETURN_IF_ERROR(CheckBools(dtype, content.bytes.data(), bytes));
-  return Tensor(dtype, shape, content.bytes.data(), source.file);
+  std::shared_ptr<const void>& slice = source->slices[index];
+  if (slice == nullptr) slice = OwnSlice(source->file, content.bytes.data(), bytes);
+  return Tensor(dtype, shape, content.bytes.data(), slice);
 }
 
 // The file a location names: relative, without "..", and inside the folder after symbolic links are
@@ -219,11 +222,12 @@ absl::StatusOr<Tensor> LoadTensor(const TensorProto& proto, TensorSource* source
                                                      NameOf(dtype), " needs ", bytes,
                                                      " bytes, found none"));
     }
-    return Tensor(dtype, shape, source->file->data(), source->file);
+    OCTET_ASSIGN_OR_RETURN(Buffer nothing, Buffer::Allocate(0));
+    return Tensor::FromBuffer(dtype, shape, std::move(nothing));
   }
   OCTET_ASSIGN_OR_RETURN(const size_t index,
                          TensorIndex(proto.raw_data(), source->reduced->tensors.size()));
-  return FromContent(dtype, shape, bytes, source->reduced->tensors[index], *source);
+  return FromContent(dtype, shape, bytes, index, source);
 }
 
 }  // namespace octet::onnx_io

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "base/buffer.h"
 #include "base/tensor.h"
@@ -21,9 +22,12 @@ int DTypeToOnnx(DType dtype);
 // "FLOAT8E4M3FN (17)": how messages name a type that may be unknown to us.
 std::string OnnxTypeName(int64_t data_type);
 
-// Where the tensors of one model come from.
+// Where the tensors of one model come from. Lives until nothing of the file is read any more.
 struct TensorSource {
   std::shared_ptr<const Buffer> file;  // kept alive by the tensors that are views into it
+  // By index of reduced->tensors: what tensors of that content own. Kept here, so that content read twice is not given
+  // back in between.
+  absl::flat_hash_map<size_t, std::shared_ptr<const void>> slices;
   const ReducedModel* reduced = nullptr;
   std::string folder;              // of external data; empty: external data is refused
   int64_t max_external_bytes = 0;  // over all tensors

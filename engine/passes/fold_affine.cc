@@ -1,4 +1,5 @@
 // Batch normalisation, bias and per-channel factors folded into the product before them.
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <vector>
@@ -99,22 +100,37 @@ std::optional<Affine> AffineOf(const Graph& g, const Node& node, ValueId from, s
   return affine;
 }
 
-ValueId AddF32(Graph* g, absl::string_view stem, Shape shape, const std::vector<float>& values) {
-  return g->AddConstant(g->UniqueName(stem), Tensor::FromF32(std::move(shape), values));
+// The vector becomes the tensor's memory: weights can be large.
+ValueId AddF32(Graph* g, absl::string_view stem, Shape shape, std::vector<float> values) {
+  auto owner = std::make_shared<const std::vector<float>>(std::move(values));
+  const auto* data = reinterpret_cast<const std::byte*>(owner->data());
+  return g->AddConstant(g->UniqueName(stem), Tensor(DType::kF32, std::move(shape), data, std::move(owner)));
 }
 
-// W' = W * factor along the output channel axis.
+bool HasOneReader(const Graph& g, ValueId id) {
+  int readers = g.IsOutput(id) ? 1 : 0;
+  for (const Node& n : g.nodes) readers += static_cast<int>(std::count(n.inputs.begin(), n.inputs.end(), id));
+  return readers == 1;
+}
+
+// W' = W * factor along the output channel axis. Weights that only `n` reads are given up at once: loading must not hold
+// a second copy of all of them.
 ValueId ScaledWeights(Graph* g, const Node& n, const std::vector<double>& factor) {
   const std::string name = g->value(n.inputs[1]).name;
-  const Tensor w = *g->value(n.inputs[1]).data;
+  Tensor w = *g->value(n.inputs[1]).data;
+  if (HasOneReader(*g, n.inputs[1]) && !g->Captured()[static_cast<size_t>(n.inputs[1])]) {
+    g->value(n.inputs[1]).data.reset();
+  }
   std::vector<float> values = w.ToF32();
+  const Shape shape = w.shape();
+  w = Tensor();
   const bool channel_first = n.op == "Conv" || (n.op == "Gemm" && n.GetInt("transB", 0) != 0);
   const size_t channels = factor.size();
   const size_t inner = channel_first ? values.size() / channels : 1;
   for (size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>(values[i] * factor[i / inner % channels]);
   }
-  return AddF32(g, absl::StrCat(name, "_folded"), w.shape(), values);
+  return AddF32(g, absl::StrCat(name, "_folded"), shape, std::move(values));
 }
 
 // The bias of a product in real units, or nullopt when it is computed or of a shape that varies along other axes.
