@@ -2,6 +2,7 @@
 // see.
 #include "onnx/import.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -97,6 +98,11 @@ class Importer {
       }
       state_.opset = import.version();
     }
+    const auto& nodes = model_.graph().node();
+    const bool used = std::any_of(nodes.begin(), nodes.end(), [](const NodeProto& node) {
+      return DomainOf(node.domain()).empty();
+    });
+    if (state_.opset == 0 && !used) state_.opset = kMaxOpset;  // all nodes are of other domains
     if (state_.opset < kMinOpset || state_.opset > kMaxOpset) {
       return absl::UnimplementedError(absl::StrCat("opset of ai.onnx: expected ", kMinOpset, " to ",
                                                    kMaxOpset, ", found ", state_.opset));
@@ -139,7 +145,10 @@ class Importer {
       return absl::InvalidArgumentError("its name is not printable UTF-8");
     }
     if (!info.type().has_tensor_type()) {
-      return absl::UnimplementedError("expected a tensor, found another or no type");
+      return absl::UnimplementedError(absl::StrCat("expected a tensor, found ",
+                                                   info.type().has_sequence_type()   ? "a sequence"
+                                                   : info.type().has_optional_type() ? "an optional value"
+                                                                                     : "another or no type"));
     }
     const auto& type = info.type().tensor_type();
     Value value;

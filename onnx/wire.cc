@@ -20,6 +20,7 @@ enum class Kind : uint8_t {
   kTensor,
   kValueInfo,
   kType,
+  kOtherType,  // known by its presence
   kTensorType,
   kShape,
   kDim,
@@ -88,6 +89,8 @@ constexpr Field kFields[] = {
     {Kind::kValueInfo, 1, Action::kCopy, {}, "name"},
     {Kind::kValueInfo, 2, Action::kEnter, Kind::kType, "type"},
     {Kind::kType, 1, Action::kEnter, Kind::kTensorType, "tensor_type"},
+    {Kind::kType, 4, Action::kEnter, Kind::kOtherType, "sequence_type"},
+    {Kind::kType, 9, Action::kEnter, Kind::kOtherType, "optional_type"},
     {Kind::kTensorType, 1, Action::kCopy, {}, "elem_type"},
     {Kind::kTensorType, 2, Action::kEnter, Kind::kShape, "shape"},
     {Kind::kShape, 1, Action::kEnter, Kind::kDim, "dim"},
