@@ -91,7 +91,7 @@ absl::Span<const float> Observer::output(size_t i) const {
 absl::Span<const float> Observer::observed(size_t i) const { return output(num_outputs_ + i); }
 
 const Shape& Observer::observed_shape(size_t i) const {
-  return context_->specialisation().output_shapes()[num_outputs_ + i];
+  return context_->output_shape(static_cast<int>(num_outputs_ + i));
 }
 
 }  // namespace octet::compress

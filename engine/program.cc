@@ -108,6 +108,8 @@ class ContextImpl final : public Context {
     return {At(plan().output_buffers[index]), static_cast<size_t>(ByteSize(s.dtype, s.shape))};
   }
 
+  const Shape& output_shape(int i) const override { return plan().outputs[static_cast<size_t>(i)].shape; }
+
   absl::Status Run() override {
     if (CurrentTeamSize() != plan().threads) {
       return absl::InternalError(absl::StrCat("specialised for a team of ", plan().threads,

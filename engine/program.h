@@ -88,6 +88,7 @@ class Specialisation {
  public:
   virtual ~Specialisation() = default;
   virtual const std::vector<Shape>& input_shapes() const = 0;
+  // kUnknownDim where data decides; where not even the rank is known, one such dimension.
   virtual const std::vector<Shape>& output_shapes() const = 0;
   virtual int threads() const = 0;
   virtual std::vector<StepInfo> Steps() const = 0;
@@ -104,10 +105,13 @@ class Context {
       std::shared_ptr<const Specialisation> specialisation);
   virtual ~Context() = default;
 
-  // Where input i is to be written before Run (row-major, input_shapes()[i]) and output i is to be read after it;
-  // fixed for the life of the context. Reading an output is allowed until the next write to an input or Run.
+  // Where input i is to be written before Run (row-major, input_shapes()[i]): fixed for the life of the context; and
+  // where output i is to be read after Run, with its concrete shape: fixed until the next Run (for the life of the
+  // context when the specialisation's output shape is concrete). Reading an output is allowed until the next write to
+  // an input or Run.
   virtual absl::Span<std::byte> input(int i) = 0;
   virtual absl::Span<const std::byte> output(int i) const = 0;
+  virtual const Shape& output_shape(int i) const = 0;
 
   virtual absl::Status Run() = 0;
 

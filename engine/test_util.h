@@ -86,7 +86,7 @@ inline absl::StatusOr<std::vector<Tensor>> RunProgram(Program& program, const st
     const absl::Span<const std::byte> from = context->output(static_cast<int>(i));
     const std::vector<std::byte> copy(from.begin(), from.end());
     outputs.push_back(Tensor::FromValues<std::byte>(program.outputs()[i].dtype,
-                                                    specialisation->output_shapes()[i], copy));
+                                                    context->output_shape(static_cast<int>(i)), copy));
   }
   return outputs;
 }

@@ -32,12 +32,11 @@ absl::Status AssembleBatch(const ModelSignature& signature,
 absl::StatusOr<Reply> ScatterReply(const ModelSignature& signature, const BoundRequest& request,
                                    int64_t first_row, absl::string_view model_version,
                                    absl::string_view variant, const engine::Context& context) {
-  const std::vector<Shape>& batch_shapes = context.specialisation().output_shapes();
   std::vector<ReplyOutput> outputs;
   for (int index : request.outputs) {
     const engine::Signature& output = signature.outputs[static_cast<size_t>(index)];
     ReplyOutput& reply_output = outputs.emplace_back();
-    reply_output = {output.name, output.dtype, batch_shapes[static_cast<size_t>(index)]};
+    reply_output = {output.name, output.dtype, context.output_shape(index)};
     if (!signature.batchable) continue;
     if (reply_output.shape.empty() || reply_output.shape[0] < first_row + request.rows) {
       return absl::InternalError(absl::StrCat("output '", output.name, "' of shape ",

@@ -196,6 +196,9 @@ class FakeContext final : public engine::Context {
   absl::Span<const std::byte> output(int) const override {
     return absl::MakeConstSpan(reinterpret_cast<const std::byte*>(out_.data()), out_.size() * 4);
   }
+  const Shape& output_shape(int i) const override {
+    return specialisation_.output_shapes()[static_cast<size_t>(i)];
+  }
   absl::Status Run() override {
     program_->OnRun(specialisation_.input_shapes()[0][0]);
     for (size_t i = 0; i < in_.size(); ++i) out_[i] = 2 * in_[i];
