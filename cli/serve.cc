@@ -19,6 +19,8 @@ ABSL_FLAG(int, slots, 1, "serve: inferences that run at the same time, each on i
 ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "serve: largest request or reply");
 ABSL_FLAG(int64_t, max_in_flight_bytes, int64_t{1} << 30, "serve: bytes of requests held at the same time");
 ABSL_FLAG(int, max_queued, 1024, "serve: requests that may wait for one variant");
+ABSL_FLAG(int64_t, max_activation_bytes, int64_t{2} << 30,
+          "serve: activations of one variant over all input shapes kept ready; a shape that needs more is refused");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30), "serve: time that requests get to finish at shutdown");
 ABSL_DECLARE_FLAG(int, threads);
 
@@ -46,6 +48,7 @@ absl::Status Serve(const Words& words) {
   options.threads = absl::GetFlag(FLAGS_threads);
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
   options.max_in_flight_bytes = absl::GetFlag(FLAGS_max_in_flight_bytes);
+  options.max_activation_bytes = absl::GetFlag(FLAGS_max_activation_bytes);
   options.max_queued = absl::GetFlag(FLAGS_max_queued);
   OCTET_ASSIGN_OR_RETURN(std::unique_ptr<server::Server> server, server::Server::Start(options));
   // One line for scripts that start a server on free ports.

@@ -171,6 +171,7 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
     made_.SignalAll();
     if (!made.ok()) return made.status();
     cache_.push_front({key, *made});
+    ++made_count_;
     Evict();
     return *made;
   }
@@ -206,6 +207,18 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
     }
     report.metadata += static_cast<int64_t>(graph_->values.size() * sizeof(graph::Value) +
                                             graph_->nodes.size() * sizeof(graph::Node));
+    return report;
+  }
+
+  CacheReport Cache() const override {
+    absl::MutexLock lock(&mutex_);
+    CacheReport report;
+    report.specialisations = static_cast<int64_t>(cache_.size());
+    report.max_specialisations = options_.max_specialisations;
+    for (const Entry& entry : cache_) report.bytes += BytesOfEntry(entry);
+    report.max_bytes = options_.max_specialisation_bytes;
+    report.made = made_count_;
+    report.evicted = evicted_count_;
     return report;
   }
 
@@ -271,14 +284,23 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
     return nullptr;
   }
 
+  static int64_t BytesOfEntry(const Entry& entry) {
+    return entry.made->arena_bytes() + entry.made->code_bytes();
+  }
+
   void Evict() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     int64_t bytes = 0;
     int count = 0;
     for (auto it = cache_.begin(); it != cache_.end();) {
-      bytes += it->made->arena_bytes() + it->made->code_bytes();
+      bytes += BytesOfEntry(*it);
       ++count;
       const bool over = count > options_.max_specialisations || bytes > options_.max_specialisation_bytes;
-      it = count > 1 && over ? cache_.erase(it) : std::next(it);
+      if (count > 1 && over) {
+        it = cache_.erase(it);
+        ++evicted_count_;
+      } else {
+        ++it;
+      }
     }
   }
 
@@ -292,6 +314,7 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
   std::shared_ptr<ContextBytes> context_bytes_;
   std::list<Entry> cache_ ABSL_GUARDED_BY(mutex_);  // most recently used first
   std::vector<Key> making_ ABSL_GUARDED_BY(mutex_);
+  int64_t made_count_ ABSL_GUARDED_BY(mutex_) = 0, evicted_count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace

@@ -42,6 +42,15 @@ struct MemoryReport {
   int64_t metadata = 0;     // graph, plans
 };
 
+// The cache of specialisations: how full it is, its bounds, and what it has cost since Compile.
+struct CacheReport {
+  int64_t specialisations = 0;  // kept
+  int64_t max_specialisations = 0;
+  int64_t bytes = 0;            // of their arenas and code
+  int64_t max_bytes = 0;
+  int64_t made = 0, evicted = 0;
+};
+
 // One step of a specialisation, for `octet inspect` and tests.
 struct StepInfo {
   std::string node;                   // names of the nodes fused into this step, first to last, joined by "+"
@@ -78,6 +87,7 @@ class Program {
   virtual void ReleaseInitializers() = 0;
 
   virtual MemoryReport Memory() const = 0;
+  virtual CacheReport Cache() const = 0;
 
   // "<constant name> <layout> <bytes>" of every packed copy.
   virtual std::vector<std::string> PackedCopies() const = 0;

@@ -101,6 +101,7 @@ class FakeProgram final : public engine::Program {
   }
   void ReleaseInitializers() override {}
   engine::MemoryReport Memory() const override { return {}; }
+  engine::CacheReport Cache() const override { return {}; }
   std::vector<std::string> PackedCopies() const override { return {}; }
 
   // Runs wait while held; the count of waiting runs is awaited with AwaitHeld.
@@ -174,7 +175,7 @@ class FakeSpecialisation final : public engine::Specialisation {
   const std::vector<Shape>& output_shapes() const override { return shapes_; }
   int threads() const override { return threads_; }
   std::vector<engine::StepInfo> Steps() const override { return {}; }
-  int64_t arena_bytes() const override { return 0; }
+  int64_t arena_bytes() const override { return 100 * shapes_[0][0]; }  // 100 a row
   int64_t arena_lower_bound_bytes() const override { return 0; }
   int64_t scratch_bytes() const override { return 0; }
 

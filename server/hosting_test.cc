@@ -106,7 +106,10 @@ TEST(MetricsTest, GaugesAreSampledAtEveryScrape) {
     MetricsSample sample;
     engine::MemoryReport memory;
     memory.weights = weights;
-    sample.variants.push_back({{"m", "1", "f32"}, memory, 77, absl::Milliseconds(1500), 4});
+    engine::CacheReport cache;
+    cache.specialisations = 3;
+    cache.max_specialisations = 32;
+    sample.variants.push_back({{"m", "1", "f32"}, memory, cache, 77, absl::Milliseconds(1500), 4});
     sample.baseline_bytes = 5;
     return sample;
   });
@@ -117,6 +120,8 @@ TEST(MetricsTest, GaugesAreSampledAtEveryScrape) {
       HasSubstr(R"(octet_memory_bytes{kind="weights",model="m",variant="f32",version="1"} 2000)"));
   EXPECT_THAT(
       text, HasSubstr(R"(octet_memory_bytes{kind="file",model="m",variant="f32",version="1"} 77)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_specialisations{model="m",variant="f32",version="1"} 3)"));
+  EXPECT_THAT(text, HasSubstr(R"(octet_specialisations_limit{model="m",variant="f32",version="1"} 32)"));
   EXPECT_THAT(text, HasSubstr(R"(octet_load_seconds{model="m",variant="f32",version="1"} 1.5)"));
   EXPECT_THAT(text, HasSubstr(R"(octet_queue_depth{model="m",variant="f32",version="1"} 4)"));
   EXPECT_THAT(text, HasSubstr("octet_baseline_bytes 5"));

@@ -65,6 +65,15 @@ void AddVariant(const MetricsSample::Variant& variant, GaugeList* list) {
   }
   list->Add("octet_weights_bytes", "Packed weights of a variant.", labels,
             static_cast<double>(variant.memory.weights));
+  list->Add("octet_specialisations", "Input shapes that the variant is compiled for and kept.", labels,
+            static_cast<double>(variant.cache.specialisations));
+  list->Add("octet_specialisations_limit", "Most input shapes that are kept; the least recently used goes first.",
+            labels, static_cast<double>(variant.cache.max_specialisations));
+  list->Add("octet_specialisations_made", "Input shapes compiled since the load: grows with every new shape.",
+            labels, static_cast<double>(variant.cache.made));
+  list->Add("octet_activations_limit_bytes",
+            "Most bytes of activations over all kept shapes; a shape that needs more alone is refused.", labels,
+            static_cast<double>(variant.cache.max_bytes));
   list->Add("octet_load_seconds", "Time that loading the variant took.", labels,
             absl::ToDoubleSeconds(variant.load_time));
   list->Add("octet_queue_depth", "Requests that wait for a batch.", labels, variant.queue_depth);

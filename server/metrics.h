@@ -44,6 +44,7 @@ struct MetricsSample {
   struct Variant {
     VariantLabels labels;
     engine::MemoryReport memory;
+    engine::CacheReport cache;
     int64_t file_bytes = 0;
     absl::Duration load_time;
     int queue_depth = 0;

@@ -74,6 +74,7 @@ struct RepositoryOptions {
   std::string root;
   int64_t default_max_batch = 32;
   int max_queued = 1024;
+  int64_t max_activation_bytes = int64_t{2} << 30;  // server.h
   std::string isa;  // for the log
 };
 

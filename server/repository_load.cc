@@ -117,7 +117,9 @@ absl::Status VersionLoader::CheckDigest(const std::string& source_sha256) {
 absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
     const std::string& path, const std::string& named, std::string* variant) {
   const absl::Time start = clock_->Now();
-  OCTET_ASSIGN_OR_RETURN(LoadedFile file, LoadModelFile(path));
+  engine::CompileOptions compile;
+  compile.max_specialisation_bytes = options_.max_activation_bytes;
+  OCTET_ASSIGN_OR_RETURN(LoadedFile file, LoadModelFile(path, compile));
   if (named.empty()) {
     if (file.quantized) *variant = "int8";
   } else {
@@ -161,6 +163,7 @@ void VersionLoader::OpenQueue(ServedVariant* served) {
   spec.program = served->program;
   spec.observer = served->recorder;
   spec.max_queued = options_.max_queued;
+  spec.max_context_bytes = options_.max_activation_bytes;
   const inference::ModelDynamicBatching& batching = settings_.config.dynamic_batching();
   const inference::ModelQueuePolicy& policy = batching.default_queue_policy();
   // An hour is past any deadline; the cap keeps the arithmetic of absl::Duration away from

@@ -247,8 +247,10 @@ void Scheduler::MakeLater(const std::shared_ptr<VariantQueue>& queue,
     auto context =
         options_.make_context(*queue->spec().program, bucket->shapes, options_.threads_per_slot);
     if (context.ok()) queue->NoteContext();
+    std::vector<std::unique_ptr<engine::Context>> excess;  // freed after the lock
     absl::MutexLock lock(&mu_);
     Made(queue, bucket, std::move(context));
+    excess = queue->TakeExcess(*bucket);
   });
   if (!scheduled)
     Made(queue, bucket,

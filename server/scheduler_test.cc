@@ -76,6 +76,7 @@ class SchedulerTest : public ::testing::Test {
     spec.program = program_;
     spec.max_queue_delay = delay;
     spec.max_queued = max_queued;
+    spec.max_context_bytes = max_context_bytes_;
     spec.observer = observer_;
     queue_ = scheduler_->Open(std::move(spec));
   }
@@ -113,6 +114,7 @@ class SchedulerTest : public ::testing::Test {
     return answer;
   }
 
+  int64_t max_context_bytes_ = int64_t{1} << 30;
   FakeClock clock_;
   std::shared_ptr<FakeProgram> program_ = std::make_shared<FakeProgram>();
   std::shared_ptr<RecordingObserver> observer_ = std::make_shared<RecordingObserver>();
@@ -220,6 +222,21 @@ TEST_F(SchedulerTest, ARequestWaitsForItsBucketWhileOthersPassIt) {
   EXPECT_FALSE(large->done.HasBeenNotified());
   program_->HoldMaking(false);
   ExpectValues(*large, {2, 2, 4, 4, 6, 6});
+}
+
+TEST_F(SchedulerTest, IdleShapesGiveTheirMemoryUpLeastRecentlyUsedFirst) {
+  max_context_bytes_ = 1000;  // the fakes need 100 bytes a row
+  Start(1, 8);
+  ExpectValues(*Submit({1, 1}), {2, 2});
+  ExpectValues(*Submit({1, 1, 2, 2, 3, 3, 4, 4}), {2, 2, 4, 4, 6, 6, 8, 8});
+  ExpectValues(*Submit({5, 5}), {10, 10});
+  EXPECT_THAT(program_->Made(), ElementsAre(1, 4));
+  std::vector<float> eight(16, 1), doubled(16, 2);
+  ExpectValues(*Submit(eight), doubled);  // 1 + 4 + 8 rows are too much: the four give way
+  ExpectValues(*Submit({6, 6}), {12, 12});
+  EXPECT_THAT(program_->Made(), ElementsAre(1, 4, 8));
+  ExpectValues(*Submit({1, 1, 2, 2, 3, 3, 4, 4}), {2, 2, 4, 4, 6, 6, 8, 8});
+  EXPECT_EQ(program_->Ran().back(), 8) << "padded to the ready bucket while four is made again";
 }
 
 TEST_F(SchedulerTest, ReportsABucketThatCannotBeMade) {

@@ -52,7 +52,8 @@ class ServerImpl final : public Server {
         in_flight_(options.max_in_flight_bytes),
         specialiser_(1, kMaxQueuedSpecialisations),
         scheduler_({options.slots, threads, MakeEngineContext}, &clock_, &specialiser_),
-        repository_({options.repository, options.default_max_batch, options.max_queued, cpu.isa},
+        repository_({options.repository, options.default_max_batch, options.max_queued,
+                     options.max_activation_bytes, cpu.isa},
                     &scheduler_, &metrics_, &clock_, &loader_),
         service_(Environment()) {}
   ~ServerImpl() override { Shutdown(absl::ZeroDuration()); }
@@ -211,8 +212,9 @@ HttpResponse ServerImpl::AnswerMetrics(absl::string_view path) const {
 MetricsSample ServerImpl::Sample() const {
   MetricsSample sample;
   for (const std::shared_ptr<const ServedVariant>& served : repository_.Served()) {
-    sample.variants.push_back({served->labels, served->program->Memory(), served->file_bytes,
-                               served->load_time, scheduler_.QueueDepth(*served->queue)});
+    sample.variants.push_back({served->labels, served->program->Memory(), served->program->Cache(),
+                               served->file_bytes, served->load_time,
+                               scheduler_.QueueDepth(*served->queue)});
   }
   sample.resident_bytes = ResidentBytes();
   sample.baseline_bytes = baseline_bytes_ + ResidentFileBytes();

@@ -23,6 +23,9 @@ struct ServerOptions {
   int64_t max_message_bytes = 64 << 20;
   int64_t max_in_flight_bytes = int64_t{1} << 30;
   int max_queued = 1024;           // requests that may wait for one variant
+  // Activations of one variant over all input shapes it is kept ready for: least recently used shapes give way to new
+  // ones; a shape that needs more than this alone is refused.
+  int64_t max_activation_bytes = int64_t{2} << 30;
   int64_t default_max_batch = 32;  // where config.pbtxt has no max_batch_size
   std::string version = "0.1.0";   // of the program, for metadata and metrics
 };

@@ -87,7 +87,8 @@ absl::Status CheckTwinTensors(const std::vector<engine::Signature>& reference,
 
 }  // namespace
 
-absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path) {
+absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path,
+                                         const engine::CompileOptions& options) {
   LoadedFile loaded;
   struct stat info{};
   if (stat(path.c_str(), &info) == 0) loaded.file_bytes = info.st_size;
@@ -98,7 +99,7 @@ absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path) {
     loaded.source_sha256 = it->second;
   }
   graph::FreeBatch(&graph);
-  OCTET_ASSIGN_OR_RETURN(loaded.program, engine::Program::Compile(std::move(graph)));
+  OCTET_ASSIGN_OR_RETURN(loaded.program, engine::Program::Compile(std::move(graph), options));
   return loaded;
 }
 

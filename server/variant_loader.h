@@ -21,7 +21,8 @@ struct LoadedFile {
                               // not recorded
   int64_t file_bytes = 0;
 };
-absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path);
+absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path,
+                                         const engine::CompileOptions& options = {});
 
 // Specialises the program for these shapes and binds a context; oneDNN's cache is emptied, so that
 // what lives is what the program counts. The scheduler's ContextFactory.

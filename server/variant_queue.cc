@@ -11,6 +11,10 @@ constexpr size_t kMaxBuckets = 32;  // of one variant; least recently used goes 
 constexpr int kMaxMaking = 8;  // of one variant at once: ever-new shapes must not flood the loader
 constexpr absl::Duration kRetryAfter = absl::Seconds(5);
 
+int64_t ContextBytes(const engine::Context& context) {
+  return context.specialisation().arena_bytes() + context.specialisation().scratch_bytes();
+}
+
 // Requests of these shapes with at least `rows` rows cannot run now.
 struct Blocked {
   const std::vector<Shape>* shapes;
@@ -78,6 +82,30 @@ void VariantQueue::EvictIdle() {
     if (oldest == buckets_.end()) return;
     buckets_.erase(oldest);
   }
+}
+
+std::vector<std::unique_ptr<engine::Context>> VariantQueue::TakeExcess(const Bucket& keep) {
+  std::vector<BucketPtr> by_age;
+  int64_t bytes = 0;
+  for (const auto& [shapes, bucket] : buckets_) {
+    for (const auto& context : bucket->idle) bytes += ContextBytes(*context);
+    by_age.push_back(bucket);
+  }
+  std::sort(by_age.begin(), by_age.end(),
+            [](const auto& a, const auto& b) { return a->last_used < b->last_used; });
+  std::vector<std::unique_ptr<engine::Context>> excess;
+  for (const BucketPtr& bucket : by_age) {
+    if (bytes <= spec_.max_context_bytes) break;
+    if (bucket.get() == &keep || bucket->idle.empty()) continue;
+    for (auto& context : bucket->idle) {
+      bytes -= ContextBytes(*context);
+      excess.push_back(std::move(context));
+    }
+    bucket->idle.clear();
+    // Without a context the shapes are made anew, on the loader, when they come back.
+    if (bucket->lent == 0) buckets_.erase(bucket->shapes);
+  }
+  return excess;
 }
 
 VariantQueue::BucketPtr VariantQueue::Ready(const std::vector<Shape>& shapes, int64_t rows) {

@@ -43,6 +43,8 @@ struct QueueSpec {
   absl::Duration max_queue_delay =
       absl::ZeroDuration();  // how long a batch that is not full waits for company
   int max_queued = 1024;     // requests; more are refused
+  // Arenas of the contexts that wait for work; past it the least recently used shapes give theirs up.
+  int64_t max_context_bytes = int64_t{2} << 30;
   std::shared_ptr<ExecutionObserver> observer;  // never null
   absl::AnyInvocable<void()> on_first_context;  // called once, without locks; may be empty
 };
@@ -87,6 +89,10 @@ class VariantQueue {
   void Push(std::shared_ptr<Job> job) { pending_.push_back(std::move(job)); }
   bool Remove(const Job* job);
   Plan PlanBatch(absl::Time now);
+
+  // Takes out idle contexts, least recently used buckets first, until what is left fits max_context_bytes; contexts of
+  // `keep` stay. The caller frees them without locks.
+  std::vector<std::unique_ptr<engine::Context>> TakeExcess(const Bucket& keep);
 
   // Learns what a batch of this bucket costs.
   static void Learn(Bucket* bucket, absl::Duration run);
