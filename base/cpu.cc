@@ -175,6 +175,21 @@ int64_t ResidentBytes() {
   return resident * sysconf(_SC_PAGE_SIZE);
 }
 
+int64_t PeakResidentBytes() {
+  const std::string text = ReadText("/proc/self/status");
+  const size_t at = text.find("VmHWM:");
+  int64_t kilobytes = 0;
+  if (at != std::string::npos) std::istringstream(text.substr(at + 6)) >> kilobytes;
+  return kilobytes << 10;
+}
+
+bool ResetPeakResident() {
+  constexpr int64_t kSlack = 4 << 20;  // pages that this call itself touches
+  std::ofstream out("/proc/self/clear_refs");
+  out << "5" << std::flush;
+  return out.good() && PeakResidentBytes() - ResidentBytes() < kSlack;
+}
+
 int64_t ResidentFileBytes() {
   int64_t total = 0, resident = 0, shared = 0;
   const std::string text = ReadText("/proc/self/statm");

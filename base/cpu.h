@@ -37,6 +37,11 @@ int64_t MemoryLimitBytes();
 // Resident size of this process (VmRSS), in bytes; 0 when /proc cannot be read.
 int64_t ResidentBytes();
 
+// Largest resident size so far (VmHWM), in bytes; 0 when /proc cannot be read. ResetPeak makes it start again from now;
+// false where the system does not allow that (proc(5), clear_refs).
+int64_t PeakResidentBytes();
+bool ResetPeakResident();
+
 // The part of ResidentBytes() that is mapped from files: code and constants of the program and its libraries. It grows
 // with the code that has run, not with what is loaded, and the system can take it back.
 int64_t ResidentFileBytes();

@@ -1,6 +1,7 @@
 // `octet inspect`: what a model becomes on this machine.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 
 #include "absl/flags/declare.h"
@@ -20,6 +21,7 @@ ABSL_FLAG(int64_t, batch, 1, "inspect: batch size to compile for");
 ABSL_FLAG(std::string, shape, "", "inspect: shapes of the inputs where free, e.g. 1x3x224x224;1x10 (default: free "
                                   "dimensions other than the batch are refused)");
 ABSL_FLAG(bool, dispatch, false, "inspect: also print the implementations that refused, with their reasons");
+ABSL_FLAG(bool, memory, false, "inspect: also print what loading and running the model holds in memory, and the bounds");
 ABSL_FLAG(bool, weights, false, "inspect: also print every packed copy of a constant");
 ABSL_DECLARE_FLAG(int, threads);
 
@@ -82,11 +84,53 @@ void PrintSteps(const std::vector<engine::StepInfo>& steps) {
               static_cast<int>(reorders), static_cast<double>(multiply_adds) / 1e6);
 }
 
+// What the process held before the load, at its highest point and after it, in bytes.
+struct LoadResidency {
+  int64_t before = 0, peak = 0, after = 0;
+};
+
+void PrintMemory(const engine::Program& program, const engine::Specialisation& specialisation, int64_t file_bytes,
+                 int64_t largest_initializer, const LoadResidency& resident) {
+  const engine::MemoryReport memory = program.Memory();
+  const engine::CacheReport cache = program.Cache();
+  const int64_t arena = specialisation.arena_bytes(), bound = specialisation.arena_lower_bound_bytes();
+  // What a load may hold at most: the file, its packed weights, one tensor on its way, and 64 MB for code and messages.
+  const int64_t allowed = file_bytes + memory.weights + largest_initializer + (64 << 20);
+  std::vector<std::vector<std::string>> rows = {
+      {"file", Bytes(file_bytes), ""},
+      {"weights, packed", Bytes(memory.weights), absl::StrCat(program.PackedCopies().size(), " copies (--weights)")},
+      {"activations", Bytes(arena),
+       absl::StrCat("lower bound by liveness ", Bytes(bound), " (",
+                    Fixed(static_cast<double>(arena) / static_cast<double>(std::max<int64_t>(bound, 1)), 2), "x)")},
+      {"scratchpad", Bytes(memory.scratchpad), "shared by all steps"},
+      {"code", Bytes(memory.code), "estimate"},
+      {"metadata", Bytes(memory.metadata), ""},
+      {"peak of the load", Bytes(resident.peak - resident.before),
+       absl::StrCat("allowed ", Bytes(allowed), ": file + weights + largest initializer ", Bytes(largest_initializer),
+                    " + 64 MiB")},
+      {"after the load", Bytes(resident.after - resident.before), "resident, with program code paged in"},
+      {"other shapes", "", absl::StrCat("at most ", cache.max_specialisations, " kept, ", Bytes(cache.max_bytes),
+                                        " of activations")}};
+  std::printf("%s\n", Table({"memory", "bytes", ""}, rows).c_str());
+}
+
+int64_t LargestInitializer(const graph::Graph& graph) {
+  int64_t largest = 0;
+  for (const graph::Value& value : graph.values) {
+    if (value.is_constant()) largest = std::max(largest, value.data->size_bytes());
+  }
+  return largest;
+}
+
 }  // namespace
 
 absl::Status Inspect(const Words& words) {
   if (words.size() != 1) return absl::InvalidArgumentError("expected one model file");
+  LoadResidency resident;
+  ResetPeakResident();
+  resident.before = ResidentBytes();
   OCTET_ASSIGN_OR_RETURN(graph::Graph graph, onnx_io::ImportFile(words[0]));
+  const int64_t largest_initializer = LargestInitializer(graph);
   std::vector<std::string> metadata;
   for (const auto& [key, value] : graph.metadata) metadata.push_back(absl::StrCat(key, " = ", value));
   std::sort(metadata.begin(), metadata.end());
@@ -98,6 +142,9 @@ absl::Status Inspect(const Words& words) {
   auto specialisation = (*program)->Specialise(shapes, threads);
   if (!specialisation.ok()) return Annotate(specialisation.status(), words[0]);
   OCTET_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Context> context, engine::Context::Create(*specialisation));
+  (*program)->ReleaseInitializers();
+  resident.peak = PeakResidentBytes();
+  resident.after = ResidentBytes();
   const std::vector<engine::StepInfo> steps = (*specialisation)->Steps();
   PrintSteps(steps);
   const engine::MemoryReport memory = (*program)->Memory();
@@ -113,6 +160,11 @@ absl::Status Inspect(const Words& words) {
         std::printf("refused: %s (%s): %s\n", step.op.c_str(), step.node.c_str(), refusal.c_str());
       }
     }
+  }
+  if (absl::GetFlag(FLAGS_memory)) {
+    std::error_code error;
+    const auto file_bytes = static_cast<int64_t>(std::filesystem::file_size(words[0], error));
+    PrintMemory(**program, **specialisation, error ? 0 : file_bytes, largest_initializer, resident);
   }
   if (absl::GetFlag(FLAGS_weights)) {
     for (const std::string& line : (*program)->PackedCopies()) std::printf("packed: %s\n", line.c_str());

@@ -10,12 +10,9 @@
 #include <fstream>
 #include <random>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "base/cpu.h"
 #include "base/parallel_for.h"
 #include "engine/program.h"
 #include "kernels/onednn.h"
@@ -27,25 +24,6 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr int64_t kMegabyte = 1 << 20;
-
-// A field of /proc/self/status in bytes ("VmHWM", "VmRSS"); -1 when absent.
-int64_t StatusBytes(absl::string_view field) {
-  std::ifstream in("/proc/self/status");
-  for (std::string line; std::getline(in, line);) {
-    if (!absl::StartsWith(line, absl::StrCat(field, ":"))) continue;
-    const std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar("\t "), absl::SkipEmpty());
-    int64_t kilobytes = -1;
-    if (words.size() > 1 && absl::SimpleAtoi(words[1], &kilobytes)) return kilobytes * 1024;
-  }
-  return -1;
-}
-
-// Makes VmHWM start again from the resident size of now (proc(5), clear_refs).
-bool ResetPeak() {
-  std::ofstream out("/proc/self/clear_refs");
-  out << "5" << std::flush;
-  return out.good() && StatusBytes("VmHWM") - StatusBytes("VmRSS") < kMegabyte;
-}
 
 std::vector<float> Random(int64_t n, double scale) {
   static std::mt19937 generator(1);
@@ -109,11 +87,11 @@ TEST(LoadMemoryTest, PeakIsFilePlusPackedWeights) {
   ASSERT_GT(file_bytes, 100 * kMegabyte);
   SetTeamSize(2);
   malloc_trim(0);
-  if (!ResetPeak()) {
+  if (!ResetPeakResident()) {
     fs::remove(path);
     GTEST_SKIP() << "this machine does not let a process reset its peak resident size (/proc/self/clear_refs)";
   }
-  const int64_t before = StatusBytes("VmRSS");
+  const int64_t before = ResidentBytes();
   const absl::Time start = absl::Now();
   auto graph = onnx_io::ImportFile(path.string());
   fs::remove(path);
@@ -129,7 +107,7 @@ TEST(LoadMemoryTest, PeakIsFilePlusPackedWeights) {
   (*program)->ReleaseInitializers();
   kernels::ClearPrimitiveCache();
   malloc_trim(0);
-  const int64_t peak = StatusBytes("VmHWM") - before, after = StatusBytes("VmRSS") - before;
+  const int64_t peak = PeakResidentBytes() - before, after = ResidentBytes() - before;
   const engine::MemoryReport memory = (*program)->Memory();
   auto megabytes = [](int64_t bytes) { return static_cast<double>(bytes) / 1e6; };
   std::printf("file %.1f MB, packed weights %.1f MB, largest initializer %.1f MB: peak %.1f MB, resident after load "
