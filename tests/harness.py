@@ -3,14 +3,14 @@
 Everything here is a foreign client's view: Debian's grpcio, stubs made by protoc from proto/, no code of ours.
 """
 import contextlib
-import os
 import pathlib
 import re
-import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
 
 import grpc
@@ -36,15 +36,41 @@ def make_stubs(source, build):
 
 
 class Server:
-    """A running `octet serve` and a stub connected to it."""
+    """A running `octet serve` on ports that the system chose, and a stub connected to it; not yet ready."""
 
-    def __init__(self, process, ports, stubs):
-        self.process = process
-        self.ports = ports  # grpc, http, metrics -> "host:port"
-        self.messages = stubs[0]
-        self.channel = grpc.insecure_channel(ports["grpc"], options=[
-            ("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)])
-        self.stub = stubs[1].GRPCInferenceServiceStub(self.channel)
+    def __init__(self, octet, repository, stubs, *flags):
+        self.messages, services = stubs
+        self.log = []  # lines of stderr
+        self.process = subprocess.Popen(
+            [octet, "serve", f"--model-repository={repository}", "--host=127.0.0.1", "--grpc-port=0", "--http-port=0",
+             "--metrics-port=0", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Read all along, so that a full pipe never blocks the server.
+        self._reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
+        self._reader.start()
+        line = self.process.stdout.readline()
+        ports = re.match(r"listening grpc=(\S+) http=(\S+) metrics=(\S+)", line)
+        if not ports:
+            self.process.kill()
+            raise RuntimeError(f"octet serve said {line!r}: {''.join(self.log)}")
+        self.grpc_address, self.http_address, self.metrics_address = ports.groups()
+        self.channel = grpc.insecure_channel(self.grpc_address, options=[
+            ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
+        self.stub = services.GRPCInferenceServiceStub(self.channel)
+
+    def get(self, path, address=None):
+        """(status, body) of an HTTP GET."""
+        try:
+            with urllib.request.urlopen(f"http://{address or self.http_address}{path}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def await_ready(self, seconds=START_SECONDS):
+        deadline = time.monotonic() + seconds
+        while self.get("/v2/health/ready")[0] != 200:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError("not ready: " + "".join(self.log))
+            time.sleep(0.02)  # polls; what ends the loop is the answer
 
     def infer(self, model, inputs):
         """Sends {name: f32 array}, returns {name: f32 array}."""
@@ -60,63 +86,59 @@ class Server:
             outputs[tensor.name] = np.frombuffer(raw, dtype="<f4").reshape(tensor.shape)
         return outputs
 
+    def metric_lines(self):
+        """{series as written: value} of /metrics."""
+        status, text = self.get("/metrics", self.metrics_address)
+        assert status == 200, text
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
+                for line in text.splitlines() if line and not line.startswith("#")}
+
     def metrics(self):
-        """The samples of /metrics: {(name, frozenset of labels): value}."""
-        with urllib.request.urlopen(f"http://{self.ports['metrics']}/metrics", timeout=30) as page:
-            text = page.read().decode()
+        """{(name, frozenset of labels): value} of /metrics."""
         samples = {}
-        for line in text.splitlines():
-            if line.startswith("#") or not line:
-                continue
-            name, labels, value = re.fullmatch(r"([a-z_A-Z0-9:]+)(?:\{(.*)\})? (\S+)", line).groups()
-            samples[name, frozenset(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or ""))] = float(value)
+        for series, value in self.metric_lines().items():
+            name, labels = re.fullmatch(r"([a-z_A-Z0-9:]+)(?:\{(.*)\})?", series).groups()
+            samples[name, frozenset(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or ""))] = value
         return samples
 
     def resident_bytes(self, kind="VmRSS"):
         """What the kernel says the process holds: VmRSS, RssAnon or RssFile of /proc."""
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(kind + r":\s+(\d+) kB", status)[1]) * 1024
 
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
 
-def _ports(process):
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if select.select([process.stdout], [], [], 1)[0]:
-            line = process.stdout.readline()
-            if match := re.match(r"listening grpc=(\S+) http=(\S+) metrics=(\S+)", line):
-                return dict(zip(("grpc", "http", "metrics"), match.groups()))
-            assert line, f"octet serve ended with {process.wait()} before it listened"
-    raise AssertionError("octet serve never said where it listens")
-
-
-def _wait_until_ready(server):
-    deadline = time.monotonic() + START_SECONDS
-    while not server.stub.ServerReady(server.messages.ServerReadyRequest(), timeout=30, wait_for_ready=True).ready:
-        assert server.process.poll() is None, f"octet serve ended with {server.process.returncode}"
-        assert time.monotonic() < deadline, "the server never became ready"
-        time.sleep(0.05)  # polls; what ends the loop is the answer
+    def stop(self):
+        """SIGTERM and the exit code."""
+        self.channel.close()
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            return self.process.wait(60)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+            self._reader.join(10)
+            if not self.process.stdout.closed:
+                self.process.stdout.close()
+                self.process.stderr.close()
 
 
 @contextlib.contextmanager
-def serving(octet, repository, stubs, log=None, flags=()):
-    """A ready server on free ports; SIGTERM at the end must end it with 0. `log` gets its stderr."""
-    with open(log or os.devnull, "w", encoding="utf-8") as stderr:
-        process = subprocess.Popen(
-            [octet, "serve", f"--model-repository={repository}", "--host=127.0.0.1", "--grpc-port=0", "--http-port=0",
-             "--metrics-port=0", *flags], stdout=subprocess.PIPE, stderr=stderr, text=True, bufsize=1)
-        try:
-            server = Server(process, _ports(process), stubs)
-            _wait_until_ready(server)
-            yield server
-            server.channel.close()
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=60) == 0, f"SIGTERM ended octet serve with {process.returncode}"
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            if log and sys.exc_info()[0] is not None:
-                print(pathlib.Path(log).read_text(encoding="utf-8")[-4000:], file=sys.stderr)
+def serving(octet, repository, stubs, *flags):
+    """A ready server; SIGTERM at the end must end it with 0."""
+    server = Server(octet, repository, stubs, *flags)
+    try:
+        server.await_ready()
+        yield server
+        status = server.stop()
+        assert status == 0, f"SIGTERM ended octet serve with {status}"
+    except BaseException:
+        print("".join(server.log)[-4000:], file=sys.stderr)
+        raise
+    finally:
+        server.stop()
 
 
 def skip(reason):

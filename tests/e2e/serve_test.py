@@ -17,16 +17,15 @@ import unittest
 import grpc
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import stubs  # noqa: E402
-from serving import Serving  # noqa: E402
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import harness  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--octet", required=True)
 parser.add_argument("--source", required=True)
 args, rest = parser.parse_known_args()
 work = tempfile.mkdtemp(prefix="octet_e2e_")
-pb, pb_grpc = stubs.generate(args.source, work)
+pb, pb_grpc = harness.make_stubs(args.source, work)
 MODEL = os.path.join(args.source, "models", "fashion-mnist", "model.onnx")
 
 
@@ -60,7 +59,7 @@ def build_repository():
 class ServeTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Serving(args.octet, build_repository(), "--max-message-bytes=4194304")
+        cls.server = harness.Server(args.octet, build_repository(), (pb, pb_grpc), "--max-message-bytes=4194304")
         cls.addClassCleanup(cls.server.stop)
         cls.server.await_ready()
         cls.stub = pb_grpc.GRPCInferenceServiceStub(cls.server.channel)
@@ -296,7 +295,7 @@ class ServeTest(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("promtool"), "promtool is not installed")
     def test_metrics_pass_the_linter(self):
-        text = self.server.get("/metrics", self.server.metrics)[1]
+        text = self.server.get("/metrics", self.server.metrics_address)[1]
         lint = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
         self.assertEqual(lint.returncode, 0, lint.stdout + lint.stderr)
 
@@ -335,7 +334,7 @@ class BigModelTest(unittest.TestCase):
         self.root = tempfile.mkdtemp(dir=work)
         os.makedirs(os.path.join(self.root, "big", "1"))
         big_model(os.path.join(self.root, "big", "1", "model.onnx"))
-        self.server = Serving(args.octet, self.root)
+        self.server = harness.Server(args.octet, self.root, (pb, pb_grpc))
         self.addCleanup(self.server.stop)
         self.server.await_ready()
         self.stub = pb_grpc.GRPCInferenceServiceStub(self.server.channel)

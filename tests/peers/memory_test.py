@@ -77,7 +77,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         file_bytes = write_model(work / "models" / "large" / "1" / "model.onnx")
-        with harness.serving(OCTET, work / "models", stubs, work / "log") as server:
+        with harness.serving(OCTET, work / "models", stubs) as server:
             random = np.random.default_rng(2)
             for batch in (1, 8, 1, 8):
                 x = random.standard_normal((batch, 3, SIZE, SIZE)).astype(np.float32)

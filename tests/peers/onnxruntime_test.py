@@ -140,7 +140,7 @@ def fashion_images(path, count):
 
 
 def decode_photos(server, photos, image, out):
-    run = subprocess.run([OCTET, "infer", "identity", f"--address={server.ports['grpc']}", f"--data={photos}",
+    run = subprocess.run([OCTET, "infer", "identity", f"--address={server.grpc_address}", f"--data={photos}",
                           f"--image={image}", "--count=0", f"--save={out}"],
                          capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
@@ -165,7 +165,7 @@ def test_fashion(work, stubs):
     compress(folder / "model.onnx", FASHION / "train-images-idx3-ubyte.gz", folder / "model.int8.onnx",
              "--max_samples=200")
     samples = fashion_images(FASHION / "t10k-images-idx3-ubyte.gz", 500)
-    with harness.serving(OCTET, repository, stubs, work / "fashion.log") as server:
+    with harness.serving(OCTET, repository, stubs) as server:
         compare(server, "fashion-mnist", folder, samples, 8, Bounds(0.99, 25, 10))
 
 
@@ -180,7 +180,7 @@ def test_photos(work, stubs):
         folders[name] = fresh_version(repository, name, SHARED / "models" / name / "model.onnx")
         compress(folders[name] / "model.onnx", work / "calibration", folders[name] / "model.int8.onnx",
                  f"--image={image}")
-    with harness.serving(OCTET, repository, stubs, work / "photos.log") as server:
+    with harness.serving(OCTET, repository, stubs) as server:
         for name, (image, bounds) in PHOTO_MODELS.items():
             samples = decode_photos(server, work / "evaluation", image, work / f"{name}.decoded")
             compare(server, name, folders[name], samples, 1, bounds)
