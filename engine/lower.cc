@@ -10,6 +10,7 @@ const LowerTable& Table() {
     AddProductRules(made);
     AddElementwiseRules(made);
     AddMovementRules(made);
+    AddIndexingRules(made);
     return made;
   }();
   return *table;

@@ -22,9 +22,16 @@ class LowerTable {
 void AddProductRules(LowerTable* table);      // lower_products.cc
 void AddElementwiseRules(LowerTable* table);  // lower_elementwise.cc
 void AddMovementRules(LowerTable* table);     // lower_movement.cc
+void AddIndexingRules(LowerTable* table);     // lower_indexing.cc
 
 // A constant with quant as f32 reals, under a key of its own in the weight store.
 absl::StatusOr<kernels::ConstantSpec> DequantizedConstant(Builder& b, graph::ValueId id, bool* local);
+
+// An operand as moving operators take it: plain, stored integers kept where one scale and zero point serve them all.
+absl::StatusOr<Location> MovableOperand(Builder& b, graph::ValueId id);
+
+// An axis attribute counted from the front. Errors: kInvalidArgument outside of [-rank, rank).
+absl::StatusOr<int> AxisOf(const graph::Node& node, absl::string_view key, int64_t absent, size_t rank);
 
 // ReduceMean over exactly the spatial axes, as a pooling.
 absl::Status LowerSpatialMean(Builder& b, const FusedNode& fused);

@@ -60,9 +60,28 @@ absl::StatusOr<Results> GatherNd(const RuleArgs& args) {
   return One(args.dtype(0), std::move(out));
 }
 
-absl::StatusOr<Results> Scatter(const RuleArgs& args) {
+absl::Status CheckReduction(const Node& node) {
+  const std::string reduction = node.GetString("reduction", "none");
+  for (const char* known : {"none", "add", "mul", "max", "min"}) {
+    if (reduction == known) return absl::OkStatus();
+  }
+  return Invalid("attribute 'reduction' is '", reduction, "', expected none, add, mul, max or min");
+}
+
+absl::StatusOr<Results> ScatterElements(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(RequireIndices(args, 1));
   OCTET_RETURN_IF_ERROR(SameType(args, 0, 2));
+  OCTET_RETURN_IF_ERROR(CheckReduction(args.node));
+  if (args.shape(0).has_value()) {
+    OCTET_RETURN_IF_ERROR(NormalizeAxis(args.node.GetInt("axis", 0), args.shape(0)->size()).status());
+  }
+  return One(args.dtype(0), args.shape(0));
+}
+
+absl::StatusOr<Results> ScatterNd(const RuleArgs& args) {
+  OCTET_RETURN_IF_ERROR(RequireIndices(args, 1));
+  OCTET_RETURN_IF_ERROR(SameType(args, 0, 2));
+  OCTET_RETURN_IF_ERROR(CheckReduction(args.node));
   return One(args.dtype(0), args.shape(0));
 }
 
@@ -97,6 +116,18 @@ absl::StatusOr<Results> OneHot(const RuleArgs& args) {
   return One(args.dtype(2), std::move(out));
 }
 
+absl::StatusOr<Results> ReverseSequence(const RuleArgs& args) {
+  OCTET_RETURN_IF_ERROR(RequireIndices(args, 1));
+  const int64_t batch = args.node.GetInt("batch_axis", 1), time = args.node.GetInt("time_axis", 0);
+  if (batch < 0 || batch > 1 || time != 1 - batch) {
+    return Invalid("batch_axis ", batch, " and time_axis ", time, ", expected 0 and 1 or 1 and 0");
+  }
+  if (args.shape(0).has_value() && args.shape(0)->size() < 2) {
+    return Invalid("operand of shape ", Str(*args.shape(0)), ", expected at least rank 2");
+  }
+  return One(args.dtype(0), args.shape(0));
+}
+
 absl::StatusOr<Results> NonZero(const RuleArgs& args) {
   const int64_t rank =
       args.shape(0).has_value() ? static_cast<int64_t>(args.shape(0)->size()) : kUnknownDim;
@@ -106,8 +137,8 @@ absl::StatusOr<Results> NonZero(const RuleArgs& args) {
 constexpr RuleEntry kRules[] = {
     {"Gather", Gather, 2, 2},     {"GatherElements", GatherElements, 2, 2},
     {"GatherND", GatherNd, 2, 2}, {"NonZero", NonZero, 1, 1},
-    {"OneHot", OneHot, 3, 3},     {"ScatterElements", Scatter, 3, 3},
-    {"ScatterND", Scatter, 3, 3}, {"TopK", TopK, 2, 2},
+    {"OneHot", OneHot, 3, 3},     {"ReverseSequence", ReverseSequence, 2, 2},
+    {"ScatterElements", ScatterElements, 3, 3}, {"ScatterND", ScatterNd, 3, 3}, {"TopK", TopK, 2, 2},
 };
 
 }  // namespace

@@ -132,6 +132,7 @@ constexpr Rule kRules[] = {
     {"", "GatherND", 2, 2, 1, "batch_dims:i", nullptr},
     {"", "Identity", 1, 1, 1, "", TranslateIdentity},
     {"", "NonZero", 1, 1, 1, "", nullptr},
+    {"", "OneHot", 3, 3, 1, "axis:i", nullptr},
     {"", "Pad", 1, 4, 1, "mode:s pads:I value:f", TranslatePad},
     {"", "Range", 3, 3, 1, "", nullptr},
     {"", "Reshape", 2, 2, 1, "allowzero:i", TranslateReshape},
@@ -139,6 +140,8 @@ constexpr Rule kRules[] = {
      "antialias:i axes:I coordinate_transformation_mode:s cubic_coeff_a:f exclude_outside:i "
      "extrapolation_value:f keep_aspect_ratio_policy:s mode:s nearest_mode:s",
      TranslateResize},
+    {"", "ReverseSequence", 2, 2, 1, "batch_axis:i time_axis:i", nullptr},
+    {"", "Scatter", 3, 3, 1, "axis:i", TranslateScatter},
     {"", "ScatterElements", 3, 3, 1, "axis:i reduction:s", nullptr},
     {"", "ScatterND", 3, 3, 1, "reduction:s", nullptr},
     {"", "Shape", 1, 1, 1, "start:i end:i", nullptr},

@@ -43,6 +43,7 @@ absl::Status TranslateResize(NodeImporter& node);
 absl::Status TranslateUpsample(NodeImporter& node);
 absl::Status TranslateTopK(NodeImporter& node);
 absl::Status TranslateReshape(NodeImporter& node);
+absl::Status TranslateScatter(NodeImporter& node);
 
 // rules_nn.cc
 absl::Status TranslateSoftmax(NodeImporter& node);  // Softmax, LogSoftmax, Hardmax

@@ -189,6 +189,10 @@ absl::Status TranslateTopK(NodeImporter& node) {
   return node.EmitSelf();
 }
 
+absl::Status TranslateScatter(NodeImporter& node) {
+  return node.Emit1("ScatterElements", node.inputs, node.Output(0), node.attributes).status();
+}
+
 absl::Status TranslateReshape(NodeImporter& node) {
   if (node.Int("allowzero", 0) == 0) node.attributes.erase("allowzero");
   return node.EmitSelf();

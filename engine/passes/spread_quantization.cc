@@ -14,7 +14,8 @@ using graph::Value;
 bool Moves(const Node& node) {
   static const auto* const kOps = new absl::flat_hash_set<std::string>{
       "Reshape", "Flatten", "Squeeze",   "Unsqueeze", "Transpose",     "Slice",         "Split", "Expand",
-      "Tile",    "Gather",  "MaxPool",   "Identity",  "DepthToSpace",  "SpaceToDepth",  "GlobalMaxPool"};
+      "Tile",    "Gather",  "MaxPool",   "Identity",  "DepthToSpace",  "SpaceToDepth",  "GlobalMaxPool",
+      "GatherElements",     "GatherND",  "ReverseSequence"};
   if (!node.domain.empty()) return false;
   if (node.op == "Resize") return node.GetString("mode", "nearest") == "nearest";
   return kOps->contains(node.op);
