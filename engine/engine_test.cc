@@ -287,12 +287,12 @@ TEST(ProgramTest, AdjacentInt8LayersExchangeIntegersOnly) {
 TEST(ProgramTest, RefusesAnOperatorWithoutKernelNamingTheNode) {
   GraphMaker m;
   const auto x = m.Input("x", {1, 4});
-  m.Output(m.Node("Hardmax", {x}, "y"));
+  m.Output(m.Node("Frobnicate", {x}, "y"));
   const auto program = Program::Compile(m.g);
   absl::Status status = program.status();
   if (program.ok()) status = (*program)->Specialise({Shape{1, 4}}, 1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("Hardmax"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("Frobnicate"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("node_y"));
 }
 

@@ -11,6 +11,7 @@ const LowerTable& Table() {
     AddElementwiseRules(made);
     AddMovementRules(made);
     AddIndexingRules(made);
+    AddPlainRules(made);
     return made;
   }();
   return *table;

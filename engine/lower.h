@@ -23,6 +23,7 @@ void AddProductRules(LowerTable* table);      // lower_products.cc
 void AddElementwiseRules(LowerTable* table);  // lower_elementwise.cc
 void AddMovementRules(LowerTable* table);     // lower_movement.cc
 void AddIndexingRules(LowerTable* table);     // lower_indexing.cc
+void AddPlainRules(LowerTable* table);        // lower_plain.cc
 
 // A constant with quant as f32 reals, under a key of its own in the weight store.
 absl::StatusOr<kernels::ConstantSpec> DequantizedConstant(Builder& b, graph::ValueId id, bool* local);
@@ -32,6 +33,9 @@ absl::StatusOr<Location> MovableOperand(Builder& b, graph::ValueId id);
 
 // An axis attribute counted from the front. Errors: kInvalidArgument outside of [-rank, rank).
 absl::StatusOr<int> AxisOf(const graph::Node& node, absl::string_view key, int64_t absent, size_t rank);
+
+// An element function of f64 or integers, by the plain kernel.
+absl::Status LowerPlainActivation(Builder& b, const FusedNode& fused, const kernels::Activation& activation);
 
 // ReduceMean over exactly the spatial axes, as a pooling.
 absl::Status LowerSpatialMean(Builder& b, const FusedNode& fused);

@@ -64,27 +64,28 @@ const absl::flat_hash_map<std::string, BinaryKind>& Binaries() {
   return *kTable;
 }
 
-// f32 reals, or 8-bit reals as they are: what the element kernels read. Integers without quant stay themselves.
+// f32 reals, or 8-bit reals as they are: what the element kernels read. Integers without quant and f64 stay themselves.
 absl::StatusOr<Location> Reals(Builder& b, graph::ValueId id) {
   OCTET_ASSIGN_OR_RETURN(const Location l, b.Get(id));
   const bool int8 = l.spec.quant.has_value() && l.spec.quant->per_tensor() &&
                     (l.spec.dtype == DType::kU8 || l.spec.dtype == DType::kS8);
-  if (int8 || (!l.spec.quant.has_value() && !IsFloat(l.spec.dtype))) return l;
+  if (int8 || l.spec.dtype == DType::kF64 || (!l.spec.quant.has_value() && !IsFloat(l.spec.dtype))) return l;
   return b.GetF32(id);
 }
+
+absl::Status LowerClip(Builder& b, const FusedNode& fused);
 
 absl::Status LowerActivation(Builder& b, const FusedNode& fused) {
   const std::optional<Activation> activation =
       ActivationOf(*fused.node, absl::MakeConstSpan(&b.info(0), b.graph().values.size()));
+  OCTET_ASSIGN_OR_RETURN(const Location src, Reals(b, fused.node->inputs[0]));
+  const DType own = src.spec.dtype;
+  const bool exact = own == DType::kF64 || (!src.spec.quant.has_value() && !IsFloat(own));
+  if (fused.node->op == "Clip" && (exact || !activation.has_value())) return LowerClip(b, fused);
   if (!activation.has_value()) {
     return absl::UnimplementedError("parameters that are computed at run time");
   }
-  OCTET_ASSIGN_OR_RETURN(Location src, Reals(b, fused.node->inputs[0]));
-  const DType own = src.spec.dtype;
-  const bool integer = !src.spec.quant.has_value() && !IsFloat(own);
-  if (integer) {  // element functions of integers are computed on reals: exact below 2^24
-    OCTET_ASSIGN_OR_RETURN(src, b.GetF32(fused.node->inputs[0]));
-  }
+  if (exact) return LowerPlainActivation(b, fused, *activation);
   TensorSpec spec = b.OutputSpec(fused.output, src.spec.layout);
   if (!spec.quant.has_value()) spec.dtype = DType::kF32;
   const Location dst = b.NewBuffer(spec);
@@ -141,7 +142,10 @@ absl::Status UnifyOperands(Builder& b, graph::ValueId x_id, graph::ValueId y_id,
   OCTET_ASSIGN_OR_RETURN(*x, Reals(b, x_id));
   OCTET_ASSIGN_OR_RETURN(*y, Reals(b, y_id));
   auto real = [](const Location& l) { return l.spec.quant.has_value() || IsFloat(l.spec.dtype); };
-  if (real(*x) != real(*y)) {
+  if (x->spec.dtype == DType::kF64 || y->spec.dtype == DType::kF64) {
+    OCTET_ASSIGN_OR_RETURN(*x, b.GetAs(x_id, x->spec.layout, DType::kF64, std::nullopt));
+    OCTET_ASSIGN_OR_RETURN(*y, b.GetAs(y_id, y->spec.layout, DType::kF64, std::nullopt));
+  } else if (real(*x) != real(*y)) {
     OCTET_ASSIGN_OR_RETURN(*x, b.GetF32(x_id));
     OCTET_ASSIGN_OR_RETURN(*y, b.GetF32(y_id));
   }
@@ -172,7 +176,7 @@ absl::Status LowerBinary(Builder& b, const FusedNode& fused) {
   const Layout layout = CommonLayout(x, y, rank);
   if (node.inputs.size() == 2) {
     TensorSpec spec = b.OutputSpec(fused.output, layout);
-    if (!spec.quant.has_value() && IsFloat(spec.dtype)) spec.dtype = DType::kF32;
+    if (!spec.quant.has_value() && IsFloat(spec.dtype) && spec.dtype != DType::kF64) spec.dtype = DType::kF32;
     const Location dst = b.NewBuffer(spec);
     OCTET_RETURN_IF_ERROR(EmitBinary(b, fused, kind, x, y, dst));
     return b.Bind(fused.output, dst);
@@ -184,7 +188,8 @@ absl::Status LowerBinary(Builder& b, const FusedNode& fused) {
     TensorSpec spec = b.OutputSpec(fused.output, layout);
     if (i + 1 < node.inputs.size() || !spec.quant.has_value()) {
       spec.quant.reset();
-      if (x.spec.quant.has_value() || IsFloat(x.spec.dtype)) spec.dtype = DType::kF32;
+      const bool real = x.spec.quant.has_value() || IsFloat(x.spec.dtype);
+      if (real && x.spec.dtype != DType::kF64) spec.dtype = DType::kF32;
     }
     OCTET_ASSIGN_OR_RETURN(spec.shape, BroadcastShapes(i == 1 ? x.spec.shape : result.spec.shape,
                                                        y.spec.shape));
@@ -196,14 +201,22 @@ absl::Status LowerBinary(Builder& b, const FusedNode& fused) {
   return b.Bind(fused.output, result);
 }
 
-absl::Status LowerNot(Builder& b, const FusedNode& fused) {
-  OCTET_ASSIGN_OR_RETURN(const Location x, b.Get(fused.node->inputs[0]));
-  // not x = (x xor x) == x
-  const Location zero = b.NewBuffer(x.spec);
-  OCTET_RETURN_IF_ERROR(EmitBinary(b, fused, BinaryKind::kXor, x, x, zero));
-  const Location dst = b.NewBuffer(b.OutputSpec(fused.output, x.spec.layout));
-  OCTET_RETURN_IF_ERROR(EmitBinary(b, fused, BinaryKind::kEqual, zero, x, dst));
-  return b.Bind(fused.output, dst);
+// min(max(x, low), high) with bounds that are computed, or in a type that f32 does not hold.
+absl::Status LowerClip(Builder& b, const FusedNode& fused) {
+  const Node& node = *fused.node;
+  OCTET_ASSIGN_OR_RETURN(Location result, Reals(b, node.inputs[0]));
+  if (result.spec.quant.has_value()) {
+    OCTET_ASSIGN_OR_RETURN(result, b.GetF32(node.inputs[0]));
+  }
+  for (size_t i : {size_t{1}, size_t{2}}) {
+    if (!node.has_input(i)) continue;
+    OCTET_ASSIGN_OR_RETURN(const Location bound,
+                           b.GetAs(node.inputs[i], Layout::kPlain, result.spec.dtype, std::nullopt));
+    const Location dst = b.NewBuffer(result.spec);
+    OCTET_RETURN_IF_ERROR(EmitBinary(b, fused, i == 1 ? BinaryKind::kMax : BinaryKind::kMin, result, bound, dst));
+    result = dst;
+  }
+  return b.Bind(fused.output, result);
 }
 
 absl::Status LowerSoftmax(Builder& b, const FusedNode& fused) {
@@ -245,8 +258,8 @@ absl::Status EmitReduce(Builder& b, const FusedNode& fused, ReduceKind kind, std
   OCTET_ASSIGN_OR_RETURN(Location src, b.GetPlain(fused.node->inputs[0]));
   const bool int8_sum = src.spec.quant.has_value() && src.spec.quant->per_tensor() &&
                         (kind == ReduceKind::kSum || kind == ReduceKind::kMean);
-  const bool integer = !src.spec.quant.has_value() &&
-                       (src.spec.dtype == DType::kS32 || src.spec.dtype == DType::kS64);
+  const bool integer =
+      !src.spec.quant.has_value() && (!IsFloat(src.spec.dtype) || src.spec.dtype == DType::kF64);
   if (!int8_sum && !integer) {
     OCTET_ASSIGN_OR_RETURN(src, b.GetPlainF32(fused.node->inputs[0]));
   }
@@ -369,7 +382,6 @@ void AddElementwiseRules(LowerTable* table) {
   for (const char* op : {"ArgMax", "ArgMin"}) table->Add(op, LowerArg);
   for (const char* op : {"Softmax", "LogSoftmax"}) table->Add(op, LowerSoftmax);
   for (const char* op : {"Quantize", "Dequantize", "Cast"}) table->Add(op, LowerConvert);
-  table->Add("Not", LowerNot);
 }
 
 }  // namespace octet::engine

@@ -58,6 +58,15 @@ absl::StatusOr<Results> Variadic(const RuleArgs& args) {
   return One(args.dtype(0), std::move(shape));
 }
 
+absl::StatusOr<Results> Bitwise(const RuleArgs& args) {
+  for (size_t i = 0; i < args.in.size(); ++i) {
+    if (args.dtype(i) != DType::kInvalid && !IsInteger(args.dtype(i))) {
+      return Invalid("operand ", i, " has type ", NameOf(args.dtype(i)), ", expected integers");
+    }
+  }
+  return Variadic(args);
+}
+
 absl::StatusOr<Results> Pow(const RuleArgs& args) {  // the exponent may have a type of its own
   OCTET_ASSIGN_OR_RETURN(std::optional<Shape> shape, BroadcastAll(args));
   return One(args.dtype(0), std::move(shape));
@@ -130,6 +139,11 @@ constexpr RuleEntry kRules[] = {
     {"Asinh", SameFloat, 1, 1},
     {"Atan", SameFloat, 1, 1},
     {"Atanh", SameFloat, 1, 1},
+    {"BitShift", Bitwise, 2, 2},
+    {"BitwiseAnd", Bitwise, 2, 2},
+    {"BitwiseNot", Bitwise, 1, 1},
+    {"BitwiseOr", Bitwise, 2, 2},
+    {"BitwiseXor", Bitwise, 2, 2},
     {"Cast", Cast, 1, 1},
     {"CastLike", CastLike, 2, 2},
     {"Ceil", SameFloat, 1, 1},

@@ -20,7 +20,8 @@ Shape Reduced(const Shape& x, absl::Span<const int> axes, bool keep) {
 }
 
 absl::StatusOr<Results> Reduce(const RuleArgs& args) {
-  if (args.dtype(0) == DType::kBool) return Invalid("operand 0 has type bool, expected a number");
+  const bool picks = args.node.op == "ReduceMax" || args.node.op == "ReduceMin";
+  if (args.dtype(0) == DType::kBool && !picks) return Invalid("operand 0 has type bool, expected a number");
   OCTET_ASSIGN_OR_RETURN(const auto given, args.KnownIntegers(1, "axes"));
   if (!args.shape(0).has_value()) return One(args.dtype(0), std::nullopt);
   const Shape& x = *args.shape(0);
@@ -47,10 +48,21 @@ absl::StatusOr<Results> Arg(const RuleArgs& args) {
 
 absl::StatusOr<Results> CumSum(const RuleArgs& args) { return One(args.dtype(0), args.shape(0)); }
 
+absl::StatusOr<Results> Det(const RuleArgs& args) {
+  OCTET_RETURN_IF_ERROR(RequireFloat(args, 0));
+  if (!args.shape(0).has_value()) return One(args.dtype(0), std::nullopt);
+  const Shape& x = *args.shape(0);
+  OCTET_RETURN_IF_ERROR(RequireRank(x, 2, kMaxRank));
+  const int64_t rows = x[x.size() - 2], columns = x[x.size() - 1];
+  if (Known(rows) && Known(columns) && rows != columns) return Invalid("matrices of ", rows, " x ", columns);
+  return One(args.dtype(0), Shape(x.begin(), x.end() - 2));
+}
+
 constexpr RuleEntry kRules[] = {
     {"ArgMax", Arg, 1, 1},
     {"ArgMin", Arg, 1, 1},
     {"CumSum", CumSum, 2, 2},
+    {"Det", Det, 1, 1},
     {"ReduceL1", Reduce, 1, 2},
     {"ReduceL2", Reduce, 1, 2},
     {"ReduceLogSum", Reduce, 1, 2},

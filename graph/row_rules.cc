@@ -242,6 +242,7 @@ const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
         {"ConvTranspose", FirstOnly},
         {"CumSum", CumSum},
         {"DepthToSpace", FirstOnly},
+        {"Det", Trilu},
         {"Expand", Expand},
         {"Flatten", FirstOnly},
         {"GRU", Recurrent},

@@ -29,7 +29,7 @@ using ::onnx::ModelProto;
 using ::onnx::NodeProto;
 using ::onnx::ValueInfoProto;
 
-constexpr int64_t kMinIr = 3, kMaxIr = 10, kMinOpset = 7, kMaxOpset = 22;
+constexpr int64_t kMinIr = 3, kMaxIr = 10, kMinOpset = 1, kMaxOpset = 22;
 
 // True for well-formed UTF-8 without control characters: names of inputs and outputs go onto the
 // wire.
@@ -226,11 +226,16 @@ class Importer {
     return absl::OkStatus();
   }
 
+  std::string Attributes(const Rule& rule) const {
+    const std::string legacy = rule.domain.empty() ? LegacyAttributes(rule.op, state_.opset) : "";
+    return absl::StrCat(rule.attributes, legacy);
+  }
+
   absl::Status ImportNode(const NodeProto& node) {
     OCTET_ASSIGN_OR_RETURN(const Rule* rule, RuleFor(node));
     OCTET_RETURN_IF_ERROR(CheckArity(*rule, node));
     OCTET_ASSIGN_OR_RETURN(AttributeMap attributes,
-                           ReadAttributes(node, rule->attributes, &state_.source));
+                           ReadAttributes(node, Attributes(*rule), &state_.source));
     std::vector<ValueId> inputs;
     for (const std::string& name : node.input()) {
       if (name.empty()) {
@@ -245,6 +250,7 @@ class Importer {
       inputs.push_back(it->second);
     }
     NodeImporter importer(&state_, node, std::move(attributes), std::move(inputs));
+    if (rule->domain.empty()) OCTET_RETURN_IF_ERROR(TranslateLegacy(importer));
     return rule->translate == nullptr ? importer.EmitSelf() : rule->translate(importer);
   }
 

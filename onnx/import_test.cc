@@ -220,13 +220,71 @@ TEST(Import, InferenceDropsDropoutIdentityAndTrivialCasts) {
   EXPECT_EQ(Operators(*g), "Relu");
 }
 
-TEST(Import, DropoutMaskThatIsReadIsRefused) {
+TEST(Import, DropoutMaskIsTrueOfTheInputsShape) {
   TestModel m(10);
   m.Node("Dropout", {"x"}, {"y", "mask"}, "drop");
   m.Output("mask", {}, TensorProto::BOOL);
   auto g = ImportOne(m);
-  EXPECT_EQ(g.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(g.status().message(), HasSubstr("test.onnx: node 'drop' (Dropout): output 'mask'"));
+  ASSERT_TRUE(g.ok()) << g.status();
+  const Node* fill = Find(*g, "ConstantOfShape");
+  ASSERT_NE(fill, nullptr);
+
+  EXPECT_EQ(std::get<Tensor>(fill->attributes.at("value")).ToS64(), std::vector<int64_t>{1});
+  EXPECT_EQ(g->value(fill->outputs[0]).dtype, DType::kBool);
+}
+
+TEST(Import, Opset6AlignsTheSecondOperandAtAnAxis) {
+  TestModel m(6);
+  m.F32("b", {3}, {1, 2, 3});
+  SetInt(SetInt(m.Node("Add", {"x", "b"}, {"s"}), "broadcast", 1), "axis", 1);
+  m.Node("PRelu", {"s", "b"}, {"y"});
+  auto g = ImportOne(m);
+  ASSERT_TRUE(g.ok()) << g.status();
+  EXPECT_EQ(Operators(*g), "Unsqueeze Add Unsqueeze PRelu");
+  EXPECT_EQ(g->value(g->nodes[0].outputs[0]).shape, (Shape{3, 1}));
+  EXPECT_EQ(g->value(g->nodes[2].outputs[0]).shape, (Shape{3, 1}));
+  EXPECT_TRUE(Find(*g, "Add")->attributes.empty());
+}
+
+TEST(Import, Opset6RefusesBatchNormalizationInTraining) {
+  for (int64_t is_test : {0, 1}) {
+    TestModel m(6);
+    m.F32("c", {3}, {1, 2, 3});
+    SetInt(m.Node("BatchNormalization", {"x", "c", "c", "c", "c"}, {"y"}), "is_test", is_test);
+    EXPECT_EQ(ImportOne(m).status().code(),
+              is_test == 1 ? absl::StatusCode::kOk : absl::StatusCode::kUnimplemented);
+  }
+}
+
+TEST(Import, Opset1AttributesWithoutEffectAreDropped) {
+  TestModel m(1);
+  SetInts(m.Node("Relu", {"x"}, {"y"}), "consumed_inputs", {0});
+  auto g = ImportOne(m);
+  ASSERT_TRUE(g.ok()) << g.status();
+  EXPECT_EQ(Operators(*g), "Relu");
+}
+
+TEST(Import, SumAndMeanBecomeAdditions) {
+  TestModel m(13);
+  m.Node("Sum", {"x", "x", "x"}, {"s"});
+  m.Node("Mean", {"s", "x"}, {"y"});
+  auto g = ImportOne(m);
+  ASSERT_TRUE(g.ok()) << g.status();
+  std::vector<std::string> ops;
+  for (const graph::Node& node : g->nodes) ops.push_back(node.op);
+  EXPECT_THAT(ops, testing::ElementsAre("Add", "Add", "Add", "Div"));
+  EXPECT_EQ(g->value(g->nodes.back().inputs[1]).data->ToF32(), std::vector<float>{2});
+}
+
+TEST(Import, CastLikeBecomesACastToTheTypeOfItsSecondOperand) {
+  TestModel m(15);
+  m.F32("target", {}, {0});
+  m.Node("Shape", {"x"}, {"shape"});
+  m.Node("CastLike", {"shape", "target"}, {"y"});
+  auto g = ImportOne(m);
+  ASSERT_TRUE(g.ok()) << g.status();
+  EXPECT_EQ(g->nodes.back().op, "Cast");
+  EXPECT_EQ(g->value(g->nodes.back().outputs[0]).dtype, DType::kF32);
 }
 
 TEST(Import, OutputThatAliasesKeepsItsName) {

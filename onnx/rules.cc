@@ -1,4 +1,4 @@
-// The list of operators that import knows, with every attribute that opsets 7 to 22 gave them.
+// The list of operators that import knows, with every attribute that opsets 7 to 22 (rules_legacy.cc: before) gave them.
 #include "onnx/rules.h"
 
 #include <utility>
@@ -22,6 +22,7 @@ constexpr Rule kRules[] = {
     {"", "Asinh", 1, 1, 1, "", nullptr},
     {"", "Atan", 1, 1, 1, "", nullptr},
     {"", "Atanh", 1, 1, 1, "", nullptr},
+    {"", "BitwiseNot", 1, 1, 1, "", nullptr},
     {"", "Ceil", 1, 1, 1, "", nullptr},
     {"", "Celu", 1, 1, 1, "alpha:f", nullptr},
     {"", "Cos", 1, 1, 1, "", nullptr},
@@ -58,6 +59,10 @@ constexpr Rule kRules[] = {
     // Elementwise, several operands.
     {"", "Add", 2, 2, 1, "", nullptr},
     {"", "And", 2, 2, 1, "", nullptr},
+    {"", "BitShift", 2, 2, 1, "direction:s", nullptr},
+    {"", "BitwiseAnd", 2, 2, 1, "", nullptr},
+    {"", "BitwiseOr", 2, 2, 1, "", nullptr},
+    {"", "BitwiseXor", 2, 2, 1, "", nullptr},
     {"", "Clip", 1, 3, 1, "min:f max:f", TranslateClip},
     {"", "Div", 2, 2, 1, "", nullptr},
     {"", "Equal", 2, 2, 1, "", nullptr},
@@ -66,7 +71,7 @@ constexpr Rule kRules[] = {
     {"", "Less", 2, 2, 1, "", nullptr},
     {"", "LessOrEqual", 2, 2, 1, "", nullptr},
     {"", "Max", 1, kAnyNumber, 1, "", nullptr},
-    {"", "Mean", 1, kAnyNumber, 1, "", nullptr},
+    {"", "Mean", 1, kAnyNumber, 1, "", TranslateSum},
     {"", "Min", 1, kAnyNumber, 1, "", nullptr},
     {"", "Mod", 2, 2, 1, "fmod:i", nullptr},
     {"", "Mul", 2, 2, 1, "", nullptr},
@@ -74,7 +79,7 @@ constexpr Rule kRules[] = {
     {"", "PRelu", 2, 2, 1, "", nullptr},
     {"", "Pow", 2, 2, 1, "", nullptr},
     {"", "Sub", 2, 2, 1, "", nullptr},
-    {"", "Sum", 1, kAnyNumber, 1, "", nullptr},
+    {"", "Sum", 1, kAnyNumber, 1, "", TranslateSum},
     {"", "Where", 3, 3, 1, "", nullptr},
     {"", "Xor", 2, 2, 1, "", nullptr},
     // Layers.
@@ -120,12 +125,15 @@ constexpr Rule kRules[] = {
     {"", "TopK", 1, 2, 2, "axis:i k:i largest:i sorted:i", TranslateTopK},
     // Movement and shapes.
     {"", "Cast", 1, 1, 1, "to:i saturate:i", TranslateCast},
+    {"", "CastLike", 2, 2, 1, "saturate:i", TranslateCastLike},
     {"", "Concat", 1, kAnyNumber, 1, "axis:i", nullptr},
     {"", "Constant", 0, 0, 1, "value:t value_float:f value_floats:F value_int:i value_ints:I",
      TranslateConstant},
     {"", "ConstantOfShape", 1, 1, 1, "value:t", nullptr},
     {"", "DepthToSpace", 1, 1, 1, "blocksize:i mode:s", nullptr},
+    {"", "Det", 1, 1, 1, "", nullptr},
     {"", "Expand", 2, 2, 1, "", nullptr},
+    {"", "EyeLike", 1, 1, 1, "dtype:i k:i", nullptr},
     {"", "Flatten", 1, 1, 1, "axis:i", nullptr},
     {"", "Gather", 2, 2, 1, "axis:i", nullptr},
     {"", "GatherElements", 2, 2, 1, "axis:i", nullptr},

@@ -6,6 +6,9 @@
 #ifndef OCTET_ONNX_RULES_H_
 #define OCTET_ONNX_RULES_H_
 
+#include <cstdint>
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
@@ -32,6 +35,11 @@ const Rule* FindRule(absl::string_view domain, absl::string_view op);
 // of.
 absl::string_view ReasonNotSupported(absl::string_view domain, absl::string_view op);
 
+// rules_legacy.cc: attributes of an operator that only opsets before 7 have, as ReadAttributes takes them; and the
+// rewriting of such a node's inputs and attributes into what opset 7 says, before its rule sees it.
+std::string LegacyAttributes(absl::string_view op, int64_t opset);
+absl::Status TranslateLegacy(NodeImporter& node);
+
 // rules_shape.cc: what older opsets said with attributes.
 absl::Status TranslateAxes(NodeImporter& node);    // Squeeze, Unsqueeze
 absl::Status TranslateReduce(NodeImporter& node);  // ReduceSum, ReduceMean, ...
@@ -51,6 +59,8 @@ absl::Status TranslateBatchNormalization(NodeImporter& node);
 absl::Status TranslateDropout(NodeImporter& node);
 absl::Status TranslateIdentity(NodeImporter& node);
 absl::Status TranslateCast(NodeImporter& node);
+absl::Status TranslateCastLike(NodeImporter& node);
+absl::Status TranslateSum(NodeImporter& node);  // Sum, Mean
 absl::Status TranslateConstant(NodeImporter& node);
 absl::Status TranslateMaxPool(NodeImporter& node);
 

@@ -91,15 +91,17 @@ absl::Status TranslateBatchNormalization(NodeImporter& node) {
 }
 
 absl::Status TranslateDropout(NodeImporter& node) {
-  if (node.OutputIsRead(1)) {
-    return absl::UnimplementedError(
-        absl::StrCat("output ", Quoted(node.Output(1)), " (the mask) is not supported"));
-  }
   if (node.has_input(2)) {
     const Tensor* training = node.ConstantInput(2);
     if (training == nullptr || training->num_elements() != 1 || training->ToS64()[0] != 0) {
       return absl::UnimplementedError("training_mode: expected the constant false");
     }
+  }
+  if (node.OutputIsRead(1)) {  // the mask: everything is kept
+    AttributeMap fill;
+    fill["value"] = Tensor::FromValues<uint8_t>(DType::kBool, {1}, {uint8_t{1}});
+    OCTET_ASSIGN_OR_RETURN(const ValueId shape, node.Emit1("Shape", {node.inputs[0]}, node.Fresh("shape")));
+    OCTET_RETURN_IF_ERROR(node.Emit1("ConstantOfShape", {shape}, node.Output(1), std::move(fill)).status());
   }
   return node.Alias(0, node.inputs[0]);
 }
@@ -116,6 +118,37 @@ absl::Status TranslateCast(NodeImporter& node) {
   if (node.value(node.inputs[0]).dtype == dtype) return node.Alias(0, node.inputs[0]);
   node.attributes.erase("saturate");
   return node.EmitSelf();
+}
+
+absl::Status TranslateCastLike(NodeImporter& node) {
+  const DType dtype = node.value(node.inputs[1]).dtype;
+  if (dtype == DType::kInvalid || node.value(node.inputs[1]).quant.has_value()) {
+    return absl::UnimplementedError(absl::StrCat("the type of ", Quoted(node.value(node.inputs[1]).name), " is not known"));
+  }
+  if (node.value(node.inputs[0]).dtype == dtype) return node.Alias(0, node.inputs[0]);
+  AttributeMap to;
+  to["to"] = int64_t{DTypeToOnnx(dtype)};
+  return node.Emit1("Cast", {node.inputs[0]}, node.Output(0), std::move(to)).status();
+}
+
+absl::Status TranslateSum(NodeImporter& node) {
+  if (node.inputs.size() == 1) return node.Alias(0, node.inputs[0]);
+  const bool mean = node.op() == "Mean";
+  ValueId sum = node.inputs[0];
+  for (size_t i = 1; i < node.inputs.size(); ++i) {
+    if (!node.has_input(i)) return absl::InvalidArgumentError(absl::StrCat("input ", i, " is empty"));
+    const bool last = i + 1 == node.inputs.size() && !mean;
+    OCTET_ASSIGN_OR_RETURN(sum, node.Emit1("Add", {sum, node.inputs[i]}, last ? node.Output(0) : node.Fresh("sum")));
+  }
+  if (!mean) return absl::OkStatus();
+  ValueId count = node.AddConstant("count", Tensor::FromF32({}, {static_cast<float>(node.inputs.size())}));
+  const DType dtype = node.value(node.inputs[0]).dtype;
+  if (dtype != DType::kF32 && dtype != DType::kInvalid) {
+    AttributeMap to;
+    to["to"] = int64_t{DTypeToOnnx(dtype)};
+    OCTET_ASSIGN_OR_RETURN(count, node.Emit1("Cast", {count}, node.Fresh("count_cast"), std::move(to)));
+  }
+  return node.Emit1("Div", {sum, count}, node.Output(0)).status();
 }
 
 absl::Status TranslateConstant(NodeImporter& node) {
