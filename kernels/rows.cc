@@ -42,6 +42,55 @@ HWY_INLINE void QuantizeImpl(const float* HWY_RESTRICT src, int64_t n, float sca
   Strips(n, body, body);
 }
 
+// Four vectors of floats become one of 8-bit integers, in order.
+template <typename T>
+struct Quantizer {
+  using D8 = hn::Repartition<T, F>;
+  float scale, low, high;
+  int32_t zero_point;
+
+  HWY_INLINE hn::VFromD<I> One(const float* src) const {
+    const F d;
+    auto y = hn::Div(hn::LoadU(d, src), hn::Set(d, scale));
+    y = hn::IfThenElse(hn::Ge(y, hn::Set(d, low)), y, hn::Set(d, low));  // NaN becomes low, too
+    y = hn::Min(y, hn::Set(d, high));
+    return hn::Add(hn::NearestInt(y), hn::Set(I(), zero_point));
+  }
+  HWY_INLINE hn::VFromD<D8> Four(const float* src) const {
+    const hn::Repartition<int16_t, F> d16;
+    const auto lanes = static_cast<int64_t>(hn::Lanes(F()));
+    const auto a = hn::OrderedDemote2To(d16, One(src), One(src + lanes));
+    const auto b = hn::OrderedDemote2To(d16, One(src + 2 * lanes), One(src + 3 * lanes));
+    return hn::OrderedDemote2To(D8(), a, b);
+  }
+};
+
+template <typename T>
+HWY_INLINE void QuantizeInterleave3Impl(const float* HWY_RESTRICT src, int64_t stride, int64_t n, float scale,
+                                        int32_t zero_point, T* HWY_RESTRICT dst) {
+  const Quantizer<T> quantizer{scale, static_cast<float>(std::numeric_limits<T>::min() - zero_point),
+                               static_cast<float>(std::numeric_limits<T>::max() - zero_point), zero_point};
+  const typename Quantizer<T>::D8 d8;
+  const auto step = static_cast<int64_t>(hn::Lanes(d8));
+  int64_t i = 0;
+  for (; i + step <= n; i += step) {
+    hn::StoreInterleaved3(quantizer.Four(src + i), quantizer.Four(src + stride + i),
+                          quantizer.Four(src + 2 * stride + i), d8, dst + 3 * i);
+  }
+  for (; i < n; ++i) {
+    for (int64_t c = 0; c < 3; ++c) QuantizeImpl(src + c * stride + i, 1, scale, zero_point, dst + 3 * i + c);
+  }
+}
+
+void QuantizeInterleave3U8(const float* src, int64_t stride, int64_t n, float scale, int32_t zero_point,
+                           uint8_t* dst) {
+  QuantizeInterleave3Impl(src, stride, n, scale, zero_point, dst);
+}
+void QuantizeInterleave3S8(const float* src, int64_t stride, int64_t n, float scale, int32_t zero_point,
+                           int8_t* dst) {
+  QuantizeInterleave3Impl(src, stride, n, scale, zero_point, dst);
+}
+
 void QuantizeU8(const float* src, int64_t n, float scale, int32_t zero_point, uint8_t* dst) {
   QuantizeImpl(src, n, scale, zero_point, dst);
 }
@@ -214,6 +263,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace octet::kernels {
 
+HWY_EXPORT(QuantizeInterleave3U8);
+HWY_EXPORT(QuantizeInterleave3S8);
 HWY_EXPORT(QuantizeU8);
 HWY_EXPORT(QuantizeS8);
 HWY_EXPORT(DequantizeU8);
@@ -227,6 +278,14 @@ HWY_EXPORT(MinImpl);
 HWY_EXPORT(AccumulateImpl);
 HWY_EXPORT(LookupImpl);
 
+void QuantizeInterleave3(const float* src, int64_t stride, int64_t n, float scale,
+                         int32_t zero_point, uint8_t* dst) {
+  HWY_DYNAMIC_DISPATCH(QuantizeInterleave3U8)(src, stride, n, scale, zero_point, dst);
+}
+void QuantizeInterleave3(const float* src, int64_t stride, int64_t n, float scale,
+                         int32_t zero_point, int8_t* dst) {
+  HWY_DYNAMIC_DISPATCH(QuantizeInterleave3S8)(src, stride, n, scale, zero_point, dst);
+}
 void QuantizeRow(const float* src, int64_t n, float scale, int32_t zero_point, uint8_t* dst) {
   HWY_DYNAMIC_DISPATCH(QuantizeU8)(src, n, scale, zero_point, dst);
 }

@@ -14,6 +14,13 @@ namespace octet::kernels {
 void QuantizeRow(const float* src, int64_t n, float scale, int32_t zero_point, uint8_t* dst);
 void QuantizeRow(const float* src, int64_t n, float scale, int32_t zero_point, int8_t* dst);
 
+// The same for three rows at once, interleaved: dst[3 i + c] from src[c * stride + i]. What an RGB image in planes is to
+// become.
+void QuantizeInterleave3(const float* src, int64_t stride, int64_t n, float scale,
+                         int32_t zero_point, uint8_t* dst);
+void QuantizeInterleave3(const float* src, int64_t stride, int64_t n, float scale,
+                         int32_t zero_point, int8_t* dst);
+
 // dst[i] = scale * (src[i] - zero_point)
 void DequantizeRow(const uint8_t* src, int64_t n, float scale, int32_t zero_point, float* dst);
 void DequantizeRow(const int8_t* src, int64_t n, float scale, int32_t zero_point, float* dst);

@@ -55,6 +55,27 @@ TEST_P(RowsTest, QuantizeAndDequantizeEqualTheScalarFormula) {
   }
 }
 
+TEST_P(RowsTest, InterleavedQuantizationEqualsTheScalarFormula) {
+  constexpr int64_t kStride = kLongest + 5;
+  std::vector<float> src = Random(3 * kStride, 4);
+  src[kStride + 7] = std::nanf("");
+  src[9] = std::numeric_limits<float>::infinity();
+  for (int64_t n = 0; n <= kLongest; ++n) {
+    std::vector<uint8_t> u8(static_cast<size_t>(3 * n) + 1, 77);
+    std::vector<int8_t> s8(static_cast<size_t>(3 * n) + 1, 77);
+    QuantizeInterleave3(src.data(), kStride, n, 0.07f, 100, u8.data());
+    QuantizeInterleave3(src.data(), kStride, n, 0.07f, -5, s8.data());
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+      for (size_t c = 0; c < 3; ++c) {
+        ASSERT_EQ(u8[3 * i + c], Quantize(src[c * kStride + i], 0.07f, 100, DType::kU8)) << n << " " << i;
+        ASSERT_EQ(s8[3 * i + c], Quantize(src[c * kStride + i], 0.07f, -5, DType::kS8)) << n << " " << i;
+      }
+    }
+    EXPECT_EQ(u8.back(), 77);
+    EXPECT_EQ(s8.back(), 77);
+  }
+}
+
 TEST_P(RowsTest, BinaryAndClampEqualTheScalarFormula) {
   const std::vector<float> a = Random(kLongest, 2), b = Random(kLongest, 3);
   const auto apply = [](RowOp op, float x, float y) {

@@ -10,8 +10,8 @@
 namespace octet::kernels {
 namespace {
 
-constexpr int64_t kPixels = 128;   // of a tile
-constexpr int64_t kChannels = 32;  // 4 KB of quantized values
+constexpr int64_t kPixels = 256;   // of a tile
+constexpr int64_t kChannels = 32;  // 8 KB of quantized values
 
 struct Plan {
   int64_t batch, channels, pixels;
@@ -26,6 +26,11 @@ struct Plan {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t image = t / tiles_per_image(), pixel = t % tiles_per_image() * kPixels;
       const int64_t width = std::min(kPixels, pixels - pixel);
+      if (channels == 3) {
+        QuantizeInterleave3(src + image * 3 * pixels + pixel, pixels, width, scale, zero_point,
+                            dst + (image * pixels + pixel) * 3);
+        continue;
+      }
       for (int64_t c = 0; c < channels; c += kChannels) {
         const int64_t depth = std::min(kChannels, channels - c);
         for (int64_t i = 0; i < depth; ++i) {
@@ -40,14 +45,6 @@ struct Plan {
   // dst[p * channels + i] = tile[i][p]
   template <typename Q>
   void Interleave(const Q (*tile)[kPixels], int64_t width, int64_t depth, Q* dst) const {
-    if (channels == 3) {
-      for (int64_t p = 0; p < width; ++p, dst += 3) {
-        dst[0] = tile[0][p];
-        dst[1] = tile[1][p];
-        dst[2] = tile[2][p];
-      }
-      return;
-    }
     for (int64_t p = 0; p < width; ++p, dst += channels) {
       for (int64_t i = 0; i < depth; ++i) dst[i] = tile[i][p];
     }
