@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "graph/control_flow.h"
 #include "graph/inference.h"
 #include "graph/row_rules.h"
 
@@ -94,6 +95,9 @@ class Prover {
   }
 
   absl::Status FollowNode(const Node& node) {
+    if (IsControlFlow(node)) {
+      return absl::FailedPreconditionError("is control flow, whose subgraphs are not followed");
+    }
     std::vector<RowOperand> operands;
     bool any_rows = false, any_count = false;
     for (ValueId id : node.inputs) {

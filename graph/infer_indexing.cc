@@ -128,15 +128,9 @@ absl::StatusOr<Results> ReverseSequence(const RuleArgs& args) {
   return One(args.dtype(0), args.shape(0));
 }
 
-absl::StatusOr<Results> NonZero(const RuleArgs& args) {
-  const int64_t rank =
-      args.shape(0).has_value() ? static_cast<int64_t>(args.shape(0)->size()) : kUnknownDim;
-  return One(DType::kS64, Shape{rank, kUnknownDim});
-}
-
 constexpr RuleEntry kRules[] = {
     {"Gather", Gather, 2, 2},     {"GatherElements", GatherElements, 2, 2},
-    {"GatherND", GatherNd, 2, 2}, {"NonZero", NonZero, 1, 1},
+    {"GatherND", GatherNd, 2, 2},
     {"OneHot", OneHot, 3, 3},     {"ReverseSequence", ReverseSequence, 2, 2},
     {"ScatterElements", ScatterElements, 3, 3}, {"ScatterND", ScatterNd, 3, 3}, {"TopK", TopK, 2, 2},
 };

@@ -102,6 +102,7 @@ absl::Span<const RuleEntry> ReshapeRules();
 absl::Span<const RuleEntry> ReductionRules();
 absl::Span<const RuleEntry> ResizeRules();
 absl::Span<const RuleEntry> GenerationRules();
+absl::Span<const RuleEntry> SelectionRules();
 
 // ---- helpers
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "graph/graph.h"
 #include "graph/infer_rules.h"
@@ -48,11 +49,14 @@ class Inference {
     std::optional<PartialElements> elements;
     bool constant = false;
   };
+  absl::Status StepControlFlow(size_t index);
+  const Value* Named(absl::string_view name);
   Entry& At(ValueId id);
   OperandInfo Operand(ValueId id);
 
   Graph* graph_;
   std::vector<Entry> entries_;
+  absl::flat_hash_map<std::string, ValueId> by_name_;  // filled when a subgraph asks
   int64_t next_symbol_ = kBatchSymbol - 1;
 };
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "absl/container/flat_hash_map.h"
+#include "graph/control_flow.h"
 #include "graph/infer_rules.h"
 #include "graph/inference.h"
 
@@ -16,7 +17,8 @@ const absl::flat_hash_map<absl::string_view, const RuleEntry*>& RuleTable() {
     auto* out = new absl::flat_hash_map<absl::string_view, const RuleEntry*>();
     for (const auto& family :
          {ElementwiseRules(), WindowRules(), ProductRules(), NormalizationRules(), MovementRules(),
-          IndexingRules(), ReshapeRules(), ReductionRules(), ResizeRules(), GenerationRules()}) {
+          IndexingRules(), ReshapeRules(), ReductionRules(), ResizeRules(), GenerationRules(),
+          SelectionRules()}) {
       for (const RuleEntry& entry : family) (*out)[entry.op] = &entry;
     }
     return out;
@@ -170,6 +172,23 @@ absl::Status Inference::Start(InputAxis0 axis0) {
     }
     At(id).shape = std::move(shape);
   }
+  // Values that nothing gives are those a subgraph captures: known from outside.
+  std::vector<bool> given(graph_->values.size());
+  for (ValueId id : graph_->inputs) given[static_cast<size_t>(id)] = true;
+  for (const Node& node : graph_->nodes) {
+    for (ValueId id : node.outputs) {
+      if (id != kNoValue) given[static_cast<size_t>(id)] = true;
+    }
+  }
+  for (size_t i = 0; i < given.size(); ++i) {
+    const Value& value = graph_->values[i];
+    if (given[i] || value.is_constant() || !value.shape.has_value()) continue;
+    OCTET_RETURN_IF_ERROR(Annotate(CheckShape(value.shape), absl::StrCat("'", value.name, "'")));
+    entries_[i].shape = value.shape;
+    for (int64_t& dim : *entries_[i].shape) {
+      if (!Known(dim)) dim = next_symbol_--;
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -188,9 +207,46 @@ OperandInfo Inference::Operand(ValueId id) {
   return info;
 }
 
+const Value* Inference::Named(absl::string_view name) {
+  if (by_name_.size() != graph_->values.size()) {
+    for (size_t i = by_name_.size(); i < graph_->values.size(); ++i) {
+      by_name_.emplace(graph_->values[i].name, static_cast<ValueId>(i));
+    }
+  }
+  const auto it = by_name_.find(name);
+  if (it == by_name_.end()) return nullptr;
+  // The graph holds shapes of computed values only after Finish.
+  Value& value = graph_->value(it->second);
+  if (!value.is_constant()) value.shape = At(it->second).shape;
+  return &value;
+}
+
+absl::Status Inference::StepControlFlow(size_t index) {
+  std::vector<OperandInfo> operands;
+  for (ValueId id : graph_->nodes[index].inputs) operands.push_back(Operand(id));
+  absl::StatusOr<Results> results =
+      InferControlFlow(&graph_->nodes[index], operands,
+                       [this](absl::string_view name) { return Named(name); });
+  const Node& node = graph_->nodes[index];
+  if (!results.ok()) return Annotate(results.status(), Describe(*graph_, node));
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] == kNoValue) continue;
+    Value& value = graph_->value(node.outputs[i]);
+    if (!value.quant.has_value()) value.dtype = (*results)[i].dtype;
+    Entry& entry = At(node.outputs[i]);
+    entry.shape = std::move((*results)[i].shape);
+    if (!entry.shape.has_value()) continue;
+    for (int64_t& dim : *entry.shape) {
+      if (!Known(dim)) dim = next_symbol_--;
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Inference::Step(size_t index) {
   const Node& node = graph_->nodes[index];
   if (entries_.size() < graph_->values.size()) entries_.resize(graph_->values.size());
+  if (IsControlFlow(node)) return StepControlFlow(index);
   std::vector<OperandInfo> operands;
   for (ValueId id : node.inputs) operands.push_back(Operand(id));
   // A computed tensor of which everything is known is as good as a constant.
