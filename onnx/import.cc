@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "graph/control_flow.h"
 #include "graph/rewrites.h"
 #include "graph/shape_inference.h"
 #include "onnx/node_importer.h"
@@ -61,7 +62,7 @@ absl::string_view DomainOf(const std::string& domain) {
 class Importer {
  public:
   Importer(const ModelProto& model, TensorSource source, bool has_functions)
-      : model_(model), has_functions_(has_functions) {
+      : model_(model), proto_(model.graph()), parent_(nullptr), has_functions_(has_functions) {
     state_.source = std::move(source);
     constexpr int64_t kAlways = 1 << 20;
     state_.scales_left = kAlways + state_.source.file->size_bytes();
@@ -70,21 +71,115 @@ class Importer {
 
   absl::StatusOr<graph::Graph> Run() {
     OCTET_RETURN_IF_ERROR(CheckVersions());
-    OCTET_ASSIGN_OR_RETURN(NodeOrder order, OrderNodes(model_.graph()));
+    OCTET_RETURN_IF_ERROR(ImportGraph());
+    return Finish();
+  }
+
+ private:
+  // A subgraph of `parent`'s graph.
+  Importer(const GraphProto& proto, Importer* parent)
+      : model_(parent->model_), proto_(proto), parent_(parent), has_functions_(parent->has_functions_) {}
+
+  absl::Status ImportGraph() {
+    OCTET_ASSIGN_OR_RETURN(NodeOrder order, OrderNodes(proto_, [this](const std::string& name) {
+                             return parent_ != nullptr && parent_->Knows(name);
+                           }));
     state_.readers = std::move(order.readers);
     ReserveNames();
     OCTET_RETURN_IF_ERROR(AddInitializers());
     OCTET_RETURN_IF_ERROR(AddInputs());
     for (int i : order.nodes) {
-      const NodeProto& node = model_.graph().node(i);
+      const NodeProto& node = proto_.node(i);
       const absl::Status status = ImportNode(node);
       if (!status.ok()) return Annotate(status, DescribeNode(node, i));
     }
-    OCTET_RETURN_IF_ERROR(AddOutputs());
-    return Finish();
+    return AddOutputs();
   }
 
- private:
+  // What nested importers share: names, budgets and the file.
+  static void SwapShared(ImportState* a, ImportState* b) {
+    std::swap(a->source, b->source);
+    std::swap(a->opset, b->opset);
+    std::swap(a->used_names, b->used_names);
+    std::swap(a->next_suffix, b->next_suffix);
+    std::swap(a->scales_left, b->scales_left);
+    std::swap(a->folded_bytes_left, b->folded_bytes_left);
+  }
+
+  absl::StatusOr<std::shared_ptr<const graph::Graph>> ImportSubgraph(const GraphProto& proto) {
+    Importer inner(proto, this);
+    SwapShared(&state_, &inner.state_);
+    const absl::Status status = inner.ImportGraph();
+    SwapShared(&state_, &inner.state_);
+    OCTET_RETURN_IF_ERROR(status);
+    graph::Graph g = std::move(inner.state_.graph);
+    g.name = proto.name();
+    graph::RemoveIdentities(&g);
+    graph::AbsorbQuantization(&g);
+    g.RemoveDead();
+    return std::make_shared<const graph::Graph>(std::move(g));
+  }
+
+  // True when this graph or one around it gives the name.
+  bool Knows(const std::string& name) const {
+    return state_.values.contains(name) || (parent_ != nullptr && parent_->Knows(name));
+  }
+
+  // The value of this name; one of a graph around becomes captured, or a constant of its own.
+  ValueId Find(const std::string& name) {
+    if (const auto it = state_.values.find(name); it != state_.values.end()) return it->second;
+    if (parent_ == nullptr || !parent_->Knows(name)) return graph::kNoValue;
+    const Value& outer = parent_->state_.graph.value(parent_->Find(name));
+    Value value = outer;
+    if (value.is_constant()) {
+      value.name = state_.UniqueName(absl::StrCat(value.name, "_captured"));
+    } else {
+      value.dim_names.clear();
+    }
+    const bool constant = value.is_constant();
+    const ValueId id = state_.graph.AddValue(std::move(value));
+    state_.values[name] = id;
+    Readers& readers = state_.value_readers[id];
+    if (const auto read = state_.readers.find(name); read != state_.readers.end()) {
+      readers = read->second;
+    }
+    readers.is_output = readers.is_output || !constant;  // others read it, too
+    return id;
+  }
+
+  // Reads the subgraphs of a node into its attributes. Of an If whose condition is constant, only
+  // the branch that it takes.
+  absl::Status ImportSubgraphs(const NodeProto& node, NodeImporter* importer) {
+    const Tensor* condition = node.op_type() == "If" ? importer->ConstantInput(0) : nullptr;
+    absl::string_view skipped;
+    if (condition != nullptr && condition->num_elements() == 1) {
+      skipped = condition->ToS64()[0] != 0 ? "else_branch" : "then_branch";
+    }
+    absl::flat_hash_map<std::string, std::shared_ptr<const graph::Graph>> made;
+    for (const auto& a : node.attribute()) {
+      if (!a.has_g()) continue;
+      if (made.contains(a.name())) {
+        return absl::InvalidArgumentError(absl::StrCat("attribute ", Quoted(a.name()), " is given twice"));
+      }
+      auto& sub = made[a.name()];
+      if (a.name() == skipped) continue;
+      absl::StatusOr<std::shared_ptr<const graph::Graph>> inner = ImportSubgraph(a.g());
+      if (!inner.ok()) return Annotate(inner.status(), absl::StrCat("attribute ", Quoted(a.name())));
+      sub = *std::move(inner);
+    }
+    for (const auto& [name, sub] : made) {
+      const auto& taken = sub != nullptr ? sub : made[skipped == "else_branch" ? "then_branch" : "else_branch"];
+      if (taken == nullptr) return absl::InvalidArgumentError("a branch is missing");
+      importer->attributes[name] = taken;
+    }
+    // By the names in this graph: what the subgraphs capture.
+    for (const std::string& name : CapturedNames(node)) {
+      const ValueId id = Find(name);
+      if (id != graph::kNoValue) importer->captured[importer->value(id).name] = id;
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status CheckVersions() {
     if (model_.ir_version() < kMinIr || model_.ir_version() > kMaxIr) {
       return absl::UnimplementedError(absl::StrCat("IR version: expected ", kMinIr, " to ", kMaxIr,
@@ -111,16 +206,21 @@ class Importer {
   }
 
   void ReserveNames() {
-    const GraphProto& g = model_.graph();
-    for (const auto& v : g.input()) state_.used_names.insert(v.name());
-    for (const auto& v : g.initializer()) state_.used_names.insert(v.name());
-    for (const auto& node : g.node()) {
-      for (const std::string& name : node.output()) state_.used_names.insert(name);
+    const auto reserve = [this](const std::string& name) {
+      if (state_.used_names.insert(name).second || parent_ == nullptr || name.empty()) return;
+      if (state_.renamed.contains(name)) return;  // an initializer that is an input, too
+      std::string fresh = state_.UniqueName(name);
+      state_.renamed.emplace(name, std::move(fresh));
+    };
+    for (const auto& v : proto_.input()) reserve(v.name());
+    for (const auto& v : proto_.initializer()) reserve(v.name());
+    for (const auto& node : proto_.node()) {
+      for (const std::string& name : node.output()) reserve(name);
     }
   }
 
   absl::Status AddInitializers() {
-    for (const auto& proto : model_.graph().initializer()) {
+    for (const auto& proto : proto_.initializer()) {
       const std::string who = absl::StrCat("initializer ", Quoted(proto.name()));
       if (proto.name().empty()) return absl::InvalidArgumentError("an initializer has no name");
       if (state_.values.contains(proto.name())) {
@@ -175,7 +275,7 @@ class Importer {
   }
 
   absl::Status AddInputs() {
-    for (const ValueInfoProto& info : model_.graph().input()) {
+    for (const ValueInfoProto& info : proto_.input()) {
       const auto existing = state_.values.find(info.name());
       if (existing != state_.values.end() && state_.graph.value(existing->second).is_constant()) {
         continue;  // IR 3 repeats initializers as inputs; later they may be defaults of inputs
@@ -184,7 +284,12 @@ class Importer {
       if (existing != state_.values.end()) {
         return absl::InvalidArgumentError(absl::StrCat(who, " is given twice"));
       }
-      absl::StatusOr<Value> value = DeclaredValue(info);
+      absl::StatusOr<Value> value = Value{};
+      if (parent_ != nullptr && info.has_type() == false && !info.name().empty()) {
+        value->name = info.name();  // a subgraph's inputs get their types from outside
+      } else {
+        value = DeclaredValue(info);
+      }
       if (!value.ok()) return Annotate(value.status(), who);
       const ValueId id = state_.AddNamed(*std::move(value));
       state_.graph.inputs.push_back(id);
@@ -242,41 +347,42 @@ class Importer {
         inputs.push_back(graph::kNoValue);
         continue;
       }
-      const auto it = state_.values.find(name);
-      if (it == state_.values.end()) {
+      const ValueId id = Find(name);
+      if (id == graph::kNoValue) {
         return absl::UnimplementedError(
             absl::StrCat("input ", Quoted(name), " is an output that import does not give"));
       }
-      inputs.push_back(it->second);
+      inputs.push_back(id);
     }
     NodeImporter importer(&state_, node, std::move(attributes), std::move(inputs));
     if (rule->domain.empty()) OCTET_RETURN_IF_ERROR(TranslateLegacy(importer));
+    OCTET_RETURN_IF_ERROR(ImportSubgraphs(node, &importer));
     return rule->translate == nullptr ? importer.EmitSelf() : rule->translate(importer);
   }
 
   absl::Status AddOutputs() {
-    if (model_.graph().output_size() == 0) {
+    if (proto_.output_size() == 0) {
       return absl::InvalidArgumentError("the graph has no output");
     }
-    for (const ValueInfoProto& info : model_.graph().output()) {
+    for (const ValueInfoProto& info : proto_.output()) {
       const std::string who = absl::StrCat("graph output ", Quoted(info.name()));
       if (!IsPrintableUtf8(info.name())) {
         return absl::InvalidArgumentError(absl::StrCat(who, ": its name is not printable UTF-8"));
       }
-      const auto it = state_.values.find(info.name());
-      if (it == state_.values.end()) {
+      const ValueId id = Find(info.name());
+      if (id == graph::kNoValue) {
         return absl::UnimplementedError(
             absl::StrCat(who, " is a node's output that import does not give"));
       }
-      state_.graph.outputs.push_back(it->second);
+      state_.graph.outputs.push_back(id);
     }
     return absl::OkStatus();
   }
 
   // Declared names of dimensions, and a declared type that the computed one must agree with.
   absl::Status CheckDeclaredOutputs(graph::Graph* g) const {
-    for (int i = 0; i < model_.graph().output_size(); ++i) {
-      const ValueInfoProto& info = model_.graph().output(i);
+    for (int i = 0; i < proto_.output_size(); ++i) {
+      const ValueInfoProto& info = proto_.output(i);
       const std::string who = absl::StrCat("graph output ", Quoted(info.name()));
       if (!info.has_type()) continue;
       absl::StatusOr<Value> declared = DeclaredValue(info);
@@ -297,6 +403,8 @@ class Importer {
     graph::Graph g = std::move(state_.graph);
     g.name = model_.graph().name();
     for (const auto& entry : model_.metadata_props()) g.metadata[entry.key()] = entry.value();
+    OCTET_RETURN_IF_ERROR(graph::NormalizeSubgraphs(&g));
+    OCTET_RETURN_IF_ERROR(graph::InlineConstantIfs(&g).status());
     graph::RemoveIdentities(&g);
     graph::AbsorbQuantization(&g);
     g.RemoveDead();
@@ -307,6 +415,8 @@ class Importer {
   }
 
   const ModelProto& model_;
+  const GraphProto& proto_;
+  Importer* const parent_;  // nullptr: the main graph
   const bool has_functions_;
   ImportState state_;
 };

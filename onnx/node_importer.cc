@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "graph/control_flow.h"
 #include "graph/shape_inference.h"
 
 namespace octet::onnx_io {
@@ -59,6 +60,7 @@ std::string ImportState::UniqueName(absl::string_view stem) {
 
 ValueId ImportState::AddNamed(Value value) {
   const std::string name = value.name;
+  if (const auto other = renamed.find(name); other != renamed.end()) value.name = other->second;
   const ValueId id = graph.AddValue(std::move(value));
   values[name] = id;
   const auto read = readers.find(name);
@@ -234,6 +236,42 @@ absl::Status NodeImporter::EmitSelf() {
   std::vector<std::string> outputs;
   for (size_t i = 0; i < num_outputs(); ++i) outputs.push_back(Output(i));
   return Emit(op(), inputs, std::move(outputs), attributes).status();
+}
+
+absl::Status NodeImporter::EmitControlFlow() {
+  graph::Node node;
+  node.op = std::string(op());
+  node.name = proto_.name();
+  node.inputs = inputs;
+  node.attributes = attributes;
+  node.outputs.assign(num_outputs(), kNoValue);
+  std::vector<graph::OperandInfo> operands;
+  for (ValueId id : inputs) {
+    graph::OperandInfo info;
+    info.present = id != kNoValue;
+    if (info.present && value(id).quant.has_value()) {
+      return absl::UnimplementedError(
+          absl::StrCat(op(), " on stored integers of a quantized tensor is not supported"));
+    }
+    if (info.present) info.dtype = value(id).dtype;
+    if (info.present) info.shape = value(id).shape;
+    operands.push_back(std::move(info));
+  }
+  OCTET_ASSIGN_OR_RETURN(const std::vector<graph::ResultInfo> results,
+                         graph::InferControlFlow(&node, operands, [&](absl::string_view name) {
+                           const auto it = captured.find(name);
+                           return it == captured.end() ? nullptr : &value(it->second);
+                         }));
+  for (size_t i = 0; i < num_outputs(); ++i) {
+    if (Output(i).empty()) continue;
+    Value v;
+    v.name = Output(i);
+    v.dtype = results[i].dtype;
+    v.shape = results[i].shape;
+    node.outputs[i] = state_.AddNamed(std::move(v));
+  }
+  state_.graph.nodes.push_back(std::move(node));
+  return absl::OkStatus();
 }
 
 ValueId NodeImporter::AddConstant(absl::string_view stem, Tensor tensor) {

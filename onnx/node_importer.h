@@ -42,6 +42,9 @@ struct ImportState {
   absl::flat_hash_map<graph::ValueId, std::vector<graph::ValueId>>
       quantized_copies;  // of constants
 
+  absl::flat_hash_map<std::string, std::string>
+      renamed;  // of a subgraph: names of the file that the graphs around it use, too
+
   absl::flat_hash_map<std::string, int> next_suffix;  // by stem: keeps UniqueName linear
 
   // What may still be made of shared constants: without it, a small file whose nodes all read one
@@ -72,6 +75,8 @@ class NodeImporter {
 
   AttributeMap attributes;
   std::vector<graph::ValueId> inputs;
+  // Of a node with subgraphs: the values that these capture, by their names in the graph.
+  absl::flat_hash_map<std::string, graph::ValueId> captured;
   // Set by rules whose operator computes on the reals behind quantized operands (QOperator forms):
   // Emit then accepts them for any operator.
   bool reads_reals = false;
@@ -115,6 +120,8 @@ class NodeImporter {
                                                    AttributeMap attrs = {});
   // Emit with Output(0..n-1), the node's own operator, inputs and attributes as they are now.
   absl::Status EmitSelf();
+  // An If, Loop or Scan with Output(0..n-1); its subgraphs are attributes already.
+  absl::Status EmitControlFlow();
   // Emit of one result, returning it.
   absl::StatusOr<graph::ValueId> Emit1(absl::string_view op, std::vector<graph::ValueId> operands,
                                        std::string output, AttributeMap attrs = {});

@@ -38,15 +38,44 @@ absl::StatusOr<absl::flat_hash_map<std::string, int>> FindProducers(const GraphP
   return producers;
 }
 
-// Producing nodes of each node's inputs, without repetition.
+using OuterScope = absl::FunctionRef<bool(const std::string&)>;
+
+// Calls `fn` with every name that `graph`, a subgraph, reads and does not give itself.
+void ForEachCapture(const GraphProto& graph, absl::FunctionRef<void(const std::string&)> fn) {
+  absl::flat_hash_set<absl::string_view> own;
+  for (const auto& input : graph.input()) own.insert(input.name());
+  for (const auto& initializer : graph.initializer()) own.insert(initializer.name());
+  for (const NodeProto& node : graph.node()) {
+    for (const std::string& name : node.output()) own.insert(name);
+  }
+  const auto read = [&](const std::string& name) {
+    if (!name.empty() && !own.contains(name)) fn(name);
+  };
+  for (const NodeProto& node : graph.node()) {
+    for (const std::string& name : node.input()) read(name);
+    for (const auto& attribute : node.attribute()) {
+      if (attribute.has_g()) ForEachCapture(attribute.g(), read);
+    }
+  }
+  for (const auto& output : graph.output()) read(output.name());
+}
+
+// Producing nodes of each node's inputs and of what its subgraphs capture, without repetition.
 absl::StatusOr<std::vector<std::vector<int>>> FindSources(
-    const GraphProto& graph, const absl::flat_hash_map<std::string, int>& producers) {
+    const GraphProto& graph, const absl::flat_hash_map<std::string, int>& producers,
+    OuterScope in_outer_scope) {
   std::vector<std::vector<int>> sources(static_cast<size_t>(graph.node_size()));
   for (int i = 0; i < graph.node_size(); ++i) {
     std::vector<int>& mine = sources[static_cast<size_t>(i)];
+    for (const std::string& name : CapturedNames(graph.node(i))) {
+      // What nothing gives is told where the subgraph's own node reads it.
+      const auto it = producers.find(name);
+      if (it != producers.end() && it->second != kGiven) mine.push_back(it->second);
+    }
     for (const std::string& name : graph.node(i).input()) {
       if (name.empty()) continue;
       const auto it = producers.find(name);
+      if (it == producers.end() && in_outer_scope(name)) continue;
       if (it == producers.end()) {
         return absl::InvalidArgumentError(absl::StrCat(
             DescribeNode(graph.node(i), i), ": input ", Quoted(name),
@@ -116,14 +145,30 @@ std::string DescribeNode(const NodeProto& node, int index) {
   return absl::StrCat("node ", who, " (", op, ")");
 }
 
-absl::StatusOr<NodeOrder> OrderNodes(const GraphProto& graph) {
+std::vector<std::string> CapturedNames(const NodeProto& node) {
+  std::vector<std::string> names;
+  absl::flat_hash_set<std::string> seen;
+  for (const auto& attribute : node.attribute()) {
+    if (!attribute.has_g()) continue;
+    ForEachCapture(attribute.g(), [&](const std::string& name) {
+      if (seen.insert(name).second) names.push_back(name);
+    });
+  }
+  return names;
+}
+
+absl::StatusOr<NodeOrder> OrderNodes(const GraphProto& graph, OuterScope in_outer_scope) {
   OCTET_ASSIGN_OR_RETURN(const auto producers, FindProducers(graph));
   OCTET_ASSIGN_OR_RETURN(const std::vector<std::vector<int>> sources,
-                         FindSources(graph, producers));
+                         FindSources(graph, producers, in_outer_scope));
   NodeOrder result;
   std::vector<bool> live(sources.size());
   for (const auto& output : graph.output()) {
     const auto it = producers.find(output.name());
+    if (it == producers.end() && in_outer_scope(output.name())) {
+      result.readers[output.name()].is_output = true;
+      continue;
+    }
     if (it == producers.end()) {
       return absl::InvalidArgumentError(
           absl::StrCat("graph output ", Quoted(output.name()), " is produced by no node"));
@@ -140,6 +185,7 @@ absl::StatusOr<NodeOrder> OrderNodes(const GraphProto& graph) {
     if (!live[static_cast<size_t>(i)]) continue;
     result.nodes.push_back(i);
     const NodeProto& node = graph.node(i);
+    for (const std::string& name : CapturedNames(node)) ++result.readers[name].total;
     for (int k = 0; k < node.input_size(); ++k) {
       Readers& readers = result.readers[node.input(k)];
       ++readers.total;

@@ -53,6 +53,9 @@ absl::Status TranslateTopK(NodeImporter& node);
 absl::Status TranslateReshape(NodeImporter& node);
 absl::Status TranslateScatter(NodeImporter& node);
 
+// rules_control.cc
+absl::Status TranslateControlFlow(NodeImporter& node);  // If, Loop, Scan
+
 // rules_nn.cc
 absl::Status TranslateSoftmax(NodeImporter& node);  // Softmax, LogSoftmax, Hardmax
 absl::Status TranslateBatchNormalization(NodeImporter& node);
