@@ -2,69 +2,9 @@
 #include "base/status.h"
 #include "kernels/activation/activation.h"
 #include "kernels/elements.h"
-#include "kernels/onednn.h"
+#include "kernels/onednn_product.h"
 
 namespace octet::kernels {
-namespace {
-
-struct Eltwise {
-  dnnl::algorithm algorithm;
-  float alpha = 0;
-  float beta = 0;
-};
-
-absl::StatusOr<Eltwise> EltwiseOf(const Activation& f) {
-  using dnnl::algorithm;
-  switch (f.kind) {
-    case ActivationKind::kRelu:
-      return Eltwise{algorithm::eltwise_relu};
-    case ActivationKind::kLeakyRelu:
-      return Eltwise{algorithm::eltwise_relu, f.alpha};
-    case ActivationKind::kClip:
-      return Eltwise{algorithm::eltwise_clip, f.alpha, f.beta};
-    case ActivationKind::kSigmoid:
-      return Eltwise{algorithm::eltwise_logistic};
-    case ActivationKind::kTanh:
-      return Eltwise{algorithm::eltwise_tanh};
-    case ActivationKind::kHardSigmoid:
-      return Eltwise{algorithm::eltwise_hardsigmoid, f.alpha, f.beta};
-    case ActivationKind::kHardSwish:
-      return Eltwise{algorithm::eltwise_hardswish, f.alpha, f.beta};
-    case ActivationKind::kElu:
-      return Eltwise{algorithm::eltwise_elu, f.alpha};
-    case ActivationKind::kGelu:
-      return Eltwise{algorithm::eltwise_gelu_erf};
-    case ActivationKind::kGeluTanh:
-      return Eltwise{algorithm::eltwise_gelu_tanh};
-    case ActivationKind::kSwish:
-      return Eltwise{algorithm::eltwise_swish, f.alpha};
-    case ActivationKind::kExp:
-      return Eltwise{algorithm::eltwise_exp};
-    case ActivationKind::kLog:
-      return Eltwise{algorithm::eltwise_log};
-    case ActivationKind::kSqrt:
-      return Eltwise{algorithm::eltwise_sqrt};
-    case ActivationKind::kAbs:
-      return Eltwise{algorithm::eltwise_abs};
-    case ActivationKind::kNeg:
-      return Eltwise{algorithm::eltwise_linear, -1};
-    case ActivationKind::kReciprocal:
-      return Eltwise{algorithm::eltwise_pow, 1, -1};
-    case ActivationKind::kRound:
-      return Eltwise{algorithm::eltwise_round};
-    case ActivationKind::kSoftplus:
-      return Eltwise{algorithm::eltwise_soft_relu, 1};
-    case ActivationKind::kMish:
-      return Eltwise{algorithm::eltwise_mish};
-    case ActivationKind::kLinear:
-      return Eltwise{algorithm::eltwise_linear, f.alpha, f.beta};
-    default:
-      return absl::UnimplementedError(absl::StrCat("no algorithm for ", NameOf(f.kind)));
-  }
-}
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Kernel>> CreateActivationOneDnn(const ActivationParams& params,
                                                                const KernelEnv&) {
   OCTET_ASSIGN_OR_RETURN(const Eltwise f, EltwiseOf(params.activation));
