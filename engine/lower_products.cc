@@ -74,10 +74,8 @@ absl::StatusOr<ConstantSpec> BiasOf(const Builder& b, const Node& node, size_t i
 
 absl::Status LowerConv(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
+  if (NeedsPlainProduct(b, node)) return LowerPlainConv(b, fused);
   const graph::ValueId weights_id = node.inputs[1];
-  if (!b.info(weights_id).is_constant) {
-    return absl::UnimplementedError("weights must be constant");
-  }
   OCTET_ASSIGN_OR_RETURN(Location src, b.GetLayout(node.inputs[0], Layout::kChannelsLast));
   const bool quantized = IsInt8(src) && IsInt8Weights(b, weights_id);
   if (!quantized) {
@@ -203,12 +201,17 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
 
 absl::Status LowerGemm(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
+  if (NeedsPlainProduct(b, node)) return LowerPlainMatmul(b, fused);
+  if (node.has_input(2) && !b.info(node.inputs[2]).is_constant) return LowerGemmWithComputedBias(b, fused, LowerGemm);
   return LowerProduct(b, fused,
                       {node.GetInt("transA", 0) != 0, node.GetInt("transB", 0) != 0,
                        node.GetFloat("alpha", 1.0f), 2});
 }
 
-absl::Status LowerMatMul(Builder& b, const FusedNode& fused) { return LowerProduct(b, fused, {}); }
+absl::Status LowerMatMul(Builder& b, const FusedNode& fused) {
+  if (NeedsPlainProduct(b, *fused.node)) return LowerPlainMatmul(b, fused);
+  return LowerProduct(b, fused, {});
+}
 
 absl::Status EmitPool(Builder& b, const FusedNode& fused, kernels::PoolParams::Kind kind,
                       const Location& src, const Window& window) {
