@@ -205,6 +205,23 @@ absl::Status ConstantArguments::AddQuantization(const TensorSpec& src, const Ten
   return AddFloats(DNNL_ARG_ATTR_SCALES | DNNL_ARG_DST, id, role, {dst.quant->scale[0]});
 }
 
+absl::Status AddRuntimeQuant(const RuntimeQuant& quant, DnnlKernelParts& parts,
+                             dnnl::primitive_attr& attr) {
+  return DnnlCall("quantization at run time", [&] {
+    if (quant.scale >= 0) {
+      attr.set_scales_mask(DNNL_ARG_SRC, 0);
+      parts.arguments.push_back({DNNL_ARG_ATTR_SCALES | DNNL_ARG_SRC, DnnlArgument::From::kSrc,
+                                 quant.scale, VectorDesc<float>(1)});
+    }
+    if (quant.zero_point >= 0) {
+      attr.set_zero_points_mask(DNNL_ARG_SRC, 0);
+      parts.arguments.push_back({DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC,
+                                 DnnlArgument::From::kSrc, quant.zero_point,
+                                 VectorDesc<int32_t>(1)});
+    }
+  });
+}
+
 void ConstantArguments::MoveInto(DnnlKernelParts& parts) {
   parts.arguments.insert(parts.arguments.end(), arguments_.begin(), arguments_.end());
   parts.owners = std::move(owners_);

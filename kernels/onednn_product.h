@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "kernels/onednn.h"
+#include "kernels/runtime_quant.h"
 
 namespace octet::kernels {
 
@@ -78,6 +79,11 @@ class ConstantArguments {
   std::vector<std::shared_ptr<const void>> owners_;
   std::vector<const void*> constants_;
 };
+
+// Sets scale and zero point of a source whose quantization is computed at run time, and appends
+// their arguments to `parts`.
+absl::Status AddRuntimeQuant(const RuntimeQuant& quant, DnnlKernelParts& parts,
+                             dnnl::primitive_attr& attr);
 
 // scales[n] = factor * weights_scale[n or 0].
 std::vector<float> FoldScales(const QuantParams& weights, int64_t n, float factor);

@@ -8,14 +8,18 @@
 // src f32 with f32 weights, or src u8/s8 with quant (per tensor) and s8 weights with quant (per
 // tensor or axis 0, zero point 0), accumulated in s32. Outside of src the real value is 0. bias is
 // f32 in real units, or s32 with quant. Operands of Bind: src[0] = src; a kAdd post-op's residual
-// is read from dst[0] (in place). Source: ONNX Conv-22; integer form arXiv:1712.05877, section 2.
+// is read from dst[0] (in place). With runtime_quant, src is u8/s8 without quant and its parameters
+// are further operands; dst is f32, or s32: the accumulator (then no bias, post-ops or scales but 1).
+// Source: ONNX Conv-22, ConvInteger-10; integer form arXiv:1712.05877, section 2.
 #ifndef OCTET_KERNELS_CONV_CONV_H_
 #define OCTET_KERNELS_CONV_CONV_H_
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/kernel.h"
+#include "kernels/runtime_quant.h"
 
 namespace octet::kernels {
 
@@ -30,6 +34,7 @@ struct ConvParams {
   std::vector<int64_t> strides, dilations, pads_begin,
       pads_end;  // one per spatial dimension; dilation 1 = dense
   std::vector<PostOp> post_ops;
+  std::optional<RuntimeQuant> runtime_quant;
 };
 
 // Errors: kInvalidArgument (shapes disagree), kUnimplemented (no implementation accepts; reasons

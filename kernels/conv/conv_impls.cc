@@ -51,13 +51,17 @@ absl::Status ValidateShapes(const ConvParams& p) {
 
 absl::Status ValidateTypes(const ConvParams& p) {
   const bool f32 = IsPlainF32(p.src) && p.weights_dtype == DType::kF32;
-  const bool int8 = IsQuantized8(p.src) && p.weights_dtype == DType::kS8 && p.weights.quant;
+  const bool bytes = !p.src.quant && (p.src.dtype == DType::kU8 || p.src.dtype == DType::kS8);
+  const bool int8 = (p.runtime_quant ? bytes : IsQuantized8(p.src)) &&
+                    p.weights_dtype == DType::kS8 && p.weights.quant;
   if (!f32 && !int8) {
     return absl::UnimplementedError(absl::StrCat("conv: ", NameOf(p.src.dtype), " with ",
                                                  NameOf(p.weights_dtype),
                                                  " weights is neither f32 nor quantized 8 bits"));
   }
-  if (!IsPlainF32(p.dst) && !IsQuantized8(p.dst)) {
+  const bool accumulator = p.runtime_quant && p.dst.dtype == DType::kS32 && !p.dst.quant &&
+                           !p.bias.present() && p.post_ops.empty();
+  if (!accumulator && !IsPlainF32(p.dst) && !IsQuantized8(p.dst)) {
     return absl::UnimplementedError(absl::StrCat("conv: dst of type ", NameOf(p.dst.dtype)));
   }
   if (int8) {

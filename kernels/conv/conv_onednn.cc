@@ -49,7 +49,8 @@ struct ConvPlan {
   dnnl::primitive_attr attr;
 };
 
-absl::StatusOr<ConvPlan> MakePlan(const ConvParams& p, ConstantArguments& constants) {
+absl::StatusOr<ConvPlan> MakePlan(const ConvParams& p, ConstantArguments& constants,
+                                  DnnlKernelParts& parts) {
   ConvPlan plan;
   OCTET_ASSIGN_OR_RETURN(plan.dst, DnnlDesc(p.dst));
   OCTET_ASSIGN_OR_RETURN(const auto type, DnnlType(p.weights_dtype));
@@ -62,12 +63,16 @@ absl::StatusOr<ConvPlan> MakePlan(const ConvParams& p, ConstantArguments& consta
   dnnl::post_ops post_ops;
   OCTET_RETURN_IF_ERROR(AppendPostOps(p.post_ops, p.dst, post_ops));
   OCTET_RETURN_IF_ERROR(DnnlCall("conv post-ops", [&] { plan.attr.set_post_ops(post_ops); }));
-  if (p.src.quant) {
+  if (p.runtime_quant) {
+    OCTET_RETURN_IF_ERROR(AddRuntimeQuant(*p.runtime_quant, parts, plan.attr));
+  }
+  if (p.src.quant || (p.runtime_quant && p.dst.dtype != DType::kS32)) {
     OCTET_RETURN_IF_ERROR(DnnlCall(
         "conv scales", [&] { plan.attr.set_scales_mask(DNNL_ARG_WEIGHTS, p.groups > 1 ? 3 : 1); }));
     OCTET_RETURN_IF_ERROR(constants.AddFloats(
         DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, p.weights.id, "conv_scales",
-        FoldScales(*p.weights.quant, p.weights_shape[0], p.src.quant->scale[0])));
+        FoldScales(*p.weights.quant, p.weights_shape[0],
+                   p.src.quant ? p.src.quant->scale[0] : 1.0f)));
   }
   OCTET_RETURN_IF_ERROR(
       constants.AddQuantization(p.src, p.dst, p.weights.id, "conv_quant", plan.attr));
@@ -147,7 +152,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const Kernel
     return absl::UnimplementedError("empty tensor");
   }
   ConstantArguments constants(env);
-  OCTET_ASSIGN_OR_RETURN(const ConvPlan plan, MakePlan(p, constants));
+  DnnlKernelParts parts;
+  OCTET_ASSIGN_OR_RETURN(const ConvPlan plan, MakePlan(p, constants, parts));
   const std::string prefix = absl::StrCat(p.weights.id, "/conv/");
   const auto choose = [&](const dnnl::memory::desc& src) {
     return ChooseWeightsLayout(constants.store(), prefix, plan.weights_any, p.weights.tensor,
@@ -156,7 +162,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const Kernel
   OCTET_ASSIGN_OR_RETURN(const dnnl::memory::desc outer_src, DnnlDesc(p.src));
   dnnl::memory::desc src = outer_src;
   absl::StatusOr<dnnl::primitive_desc> pd = choose(src);
-  if (p.src.layout != p.dst.layout && (!pd.ok() || IsReferenceImpl(ImplName(*pd)))) {
+  // A reordered source has no operands beside it.
+  if (!p.runtime_quant && p.src.layout != p.dst.layout && (!pd.ok() || IsReferenceImpl(ImplName(*pd)))) {
     TensorSpec moved = p.src;
     moved.layout = p.dst.layout;
     OCTET_ASSIGN_OR_RETURN(src, DnnlDesc(moved));
@@ -168,14 +175,13 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const Kernel
                                                   plan.weights_plain, weights));
   constants.Add(DNNL_ARG_WEIGHTS, weights, std::move(packed));
 
-  DnnlKernelParts parts;
   parts.implementation = absl::StrCat("onednn:", ImplName(*pd));
   const dnnl::memory::desc scratch = pd->query_md(dnnl::query::scratchpad_md);
   OCTET_RETURN_IF_ERROR(DnnlCall("convolution", [&] { parts.primitive = dnnl::primitive(*pd); }));
   parts.scratch_bytes = static_cast<int64_t>(scratch.get_size());
-  parts.arguments = {{DNNL_ARG_SRC, DnnlArgument::From::kSrc, 0, src},
-                     {DNNL_ARG_DST, DnnlArgument::From::kDst, 0, plan.dst},
-                     {DNNL_ARG_SCRATCHPAD, DnnlArgument::From::kScratch, 0, scratch}};
+  parts.arguments.push_back({DNNL_ARG_SRC, DnnlArgument::From::kSrc, 0, src});
+  parts.arguments.push_back({DNNL_ARG_DST, DnnlArgument::From::kDst, 0, plan.dst});
+  parts.arguments.push_back({DNNL_ARG_SCRATCHPAD, DnnlArgument::From::kScratch, 0, scratch});
   constants.MoveInto(parts);
   auto kernel = MakeDnnlKernel(std::move(parts));
   if (src == outer_src) return kernel;

@@ -23,7 +23,16 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateConvReference(const ConvParams& pa
           reals = BiasReals(p.bias, stored.ToF64());
         }
         const std::byte* w = weights->data.data();
-        if (p.src.dtype == DType::kF32) {
+        if (p.runtime_quant) {
+          ConvParams now = p;
+          now.src.quant = ReadRuntimeQuant(*p.runtime_quant, args);
+          const auto* s8 = reinterpret_cast<const int8_t*>(w);
+          if (p.src.dtype == DType::kU8) {
+            ConvReference<int64_t, uint8_t>(now, args.src[0], s8, reals, args.dst[0]);
+          } else {
+            ConvReference<int64_t, int8_t>(now, args.src[0], s8, reals, args.dst[0]);
+          }
+        } else if (p.src.dtype == DType::kF32) {
           ConvReference<double, float>(p, args.src[0], reinterpret_cast<const float*>(w), reals,
                                        args.dst[0]);
         } else if (p.src.dtype == DType::kU8) {

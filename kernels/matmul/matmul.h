@@ -6,14 +6,18 @@
 // f32 x f32, or u8/s8 (quant per tensor) x s8 (quant per tensor, or per column n when b is constant). Batch dimensions
 // broadcast as in numpy. transpose_a / transpose_b swap the last two dimensions of an operand.
 // Operands of Bind: src[0] = a, src[1] = b when it is not constant; a kAdd residual is read from dst[0].
-// Source: ONNX MatMul-13, Gemm-13.
+// With runtime_quant, a is u8/s8 without quant and its parameters are further operands, b is constant; dst is f32, or s32:
+// the accumulator (then no bias, post-ops, alpha or scales but 1).
+// Source: ONNX MatMul-13, Gemm-13, MatMulInteger-10.
 #ifndef OCTET_KERNELS_MATMUL_MATMUL_H_
 #define OCTET_KERNELS_MATMUL_MATMUL_H_
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/kernel.h"
+#include "kernels/runtime_quant.h"
 
 namespace octet::kernels {
 
@@ -28,6 +32,7 @@ struct MatmulParams {
   Transpose transpose_b = Transpose::kNo;
   float alpha = 1;
   std::vector<PostOp> post_ops;
+  std::optional<RuntimeQuant> runtime_quant;
 };
 
 // Errors: kInvalidArgument (shapes disagree), kUnimplemented (no implementation accepts).

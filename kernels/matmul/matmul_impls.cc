@@ -46,14 +46,17 @@ absl::Status ValidateShapes(const MatmulParams& p) {
 
 absl::Status ValidateTypes(const MatmulParams& p) {
   const bool f32 = IsPlainF32(p.a) && IsPlainF32(p.b);
-  const bool int8 =
-      IsQuantized8(p.a) && p.b.quant && (p.b.dtype == DType::kS8 || p.b.dtype == DType::kU8);
+  const bool bytes = !p.a.quant && (p.a.dtype == DType::kU8 || p.a.dtype == DType::kS8);
+  const bool a8 = p.runtime_quant ? bytes && p.b_constant.present() : IsQuantized8(p.a);
+  const bool int8 = a8 && p.b.quant && (p.b.dtype == DType::kS8 || p.b.dtype == DType::kU8);
   if (!f32 && !int8) {
     return absl::UnimplementedError(absl::StrCat("matmul: ", NameOf(p.a.dtype), " with ",
                                                  NameOf(p.b.dtype),
                                                  " is neither f32 nor quantized 8 bits"));
   }
-  if (!IsPlainF32(p.dst) && !IsQuantized8(p.dst)) {
+  const bool accumulator = p.runtime_quant && p.dst.dtype == DType::kS32 && !p.dst.quant &&
+                           !p.bias.present() && p.post_ops.empty() && p.alpha == 1;
+  if (!accumulator && !IsPlainF32(p.dst) && !IsQuantized8(p.dst)) {
     return absl::UnimplementedError(absl::StrCat("matmul: dst of type ", NameOf(p.dst.dtype)));
   }
   if (int8 && !p.b.quant->per_tensor()) {

@@ -66,14 +66,16 @@ struct MatmulPlan {
 // Scales of the accumulator, including alpha: a vector over n for constant b, one number otherwise.
 absl::Status AddScales(const MatmulParams& p, const Problem& problem, int id,
                        ConstantArguments& constants, dnnl::primitive_attr& attr) {
-  const float factor = p.a.quant->scale[0] * p.alpha;
+  const float factor = (p.a.quant ? p.a.quant->scale[0] : 1.0f) * p.alpha;
   const bool per_column = !p.b.quant->per_tensor();
-  OCTET_RETURN_IF_ERROR(DnnlCall("matmul scales", [&] {
-    attr.set_scales_mask(DNNL_ARG_WEIGHTS, per_column ? 1 << (problem.b.size() - 1) : 0);
-  }));
-  OCTET_RETURN_IF_ERROR(
-      constants.AddFloats(DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, id, "matmul_scales",
-                          FoldScales(*p.b.quant, per_column ? problem.n : 1, factor)));
+  if (p.dst.dtype != DType::kS32) {  // the accumulator is not scaled
+    OCTET_RETURN_IF_ERROR(DnnlCall("matmul scales", [&] {
+      attr.set_scales_mask(DNNL_ARG_WEIGHTS, per_column ? 1 << (problem.b.size() - 1) : 0);
+    }));
+    OCTET_RETURN_IF_ERROR(
+        constants.AddFloats(DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, id, "matmul_scales",
+                            FoldScales(*p.b.quant, per_column ? problem.n : 1, factor)));
+  }
   if (p.b.quant->zero_point.empty()) return absl::OkStatus();
   const std::vector<int32_t>& zero_points = p.b.quant->zero_point;
   if (std::any_of(zero_points.begin(), zero_points.end(),
@@ -105,13 +107,14 @@ absl::Status AddBias(const MatmulParams& p, const Problem& problem, MatmulPlan& 
   OCTET_RETURN_IF_ERROR(DnnlCall("matmul bias", [&] {
     plan.bias = dnnl::memory::desc(dims, dnnl::memory::data_type::f32, strides);
   }));
-  const bool divided = !p.a.quant && p.alpha != 1;
+  const bool divided = !p.a.quant && !p.runtime_quant && p.alpha != 1;
   return constants.AddBias({p.bias, "matmul_bias", problem.n, rank, divided ? 1 / p.alpha : 1.0f});
 }
 
 absl::StatusOr<MatmulPlan> MakePlan(const MatmulParams& p, const Problem& problem, int id,
-                                    ConstantArguments& constants) {
+                                    ConstantArguments& constants, DnnlKernelParts& parts) {
   MatmulPlan plan;
+  const bool integer = p.a.quant || p.runtime_quant;
   OCTET_ASSIGN_OR_RETURN(const auto a_type, DnnlType(p.a.dtype));
   OCTET_ASSIGN_OR_RETURN(const auto b_type, DnnlType(p.b.dtype));
   OCTET_ASSIGN_OR_RETURN(const auto dst_type, DnnlType(p.dst.dtype));
@@ -121,13 +124,16 @@ absl::StatusOr<MatmulPlan> MakePlan(const MatmulParams& p, const Problem& proble
     plan.b_plain = dnnl::memory::desc(problem.b, b_type, problem.b_strides);
     plan.dst = dnnl::memory::desc(problem.dst, dst_type, problem.dst_strides);
     plan.attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    if (!p.a.quant && p.alpha != 1) {
+    if (!integer && p.alpha != 1) {
       post_ops.append_eltwise(dnnl::algorithm::eltwise_linear, p.alpha, 0);
     }
   }));
   OCTET_RETURN_IF_ERROR(AppendPostOps(p.post_ops, p.dst, post_ops));
   OCTET_RETURN_IF_ERROR(DnnlCall("matmul post-ops", [&] { plan.attr.set_post_ops(post_ops); }));
-  if (p.a.quant) OCTET_RETURN_IF_ERROR(AddScales(p, problem, id, constants, plan.attr));
+  if (integer) OCTET_RETURN_IF_ERROR(AddScales(p, problem, id, constants, plan.attr));
+  if (p.runtime_quant) {
+    OCTET_RETURN_IF_ERROR(AddRuntimeQuant(*p.runtime_quant, parts, plan.attr));
+  }
   OCTET_RETURN_IF_ERROR(constants.AddQuantization(p.a, p.dst, id, "matmul_quant", plan.attr));
   if (p.bias.present()) OCTET_RETURN_IF_ERROR(AddBias(p, problem, plan, constants));
   return plan;
@@ -155,9 +161,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const MatmulParams& p, const Kern
   ConstantArguments constants(env);
   const Problem problem = MakeProblem(p);
   const int id = p.b_constant.present() ? p.b_constant.id : p.bias.id;
-  OCTET_ASSIGN_OR_RETURN(const MatmulPlan plan, MakePlan(p, problem, id, constants));
-
   DnnlKernelParts parts;
+  OCTET_ASSIGN_OR_RETURN(const MatmulPlan plan, MakePlan(p, problem, id, constants, parts));
   dnnl::primitive_desc pd;
   if (p.b_constant.present()) {
     const std::string prefix = absl::StrCat(id, "/matmul/");

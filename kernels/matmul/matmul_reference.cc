@@ -24,6 +24,12 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateMatmulReference(const MatmulParams
   p.bias.tensor = Tensor();
   return MakeFunctionKernel(
       "reference", 0, [p = std::move(p), b, bias = std::move(bias)](const BindArgs& args) {
+        if (p.runtime_quant) {
+          MatmulParams now = p;
+          now.a.quant = ReadRuntimeQuant(*p.runtime_quant, args);
+          MatmulReference(now, args.src[0], b->data.data(), bias, args.dst[0]);
+          return;
+        }
         MatmulReference(p, args.src[0], b != nullptr ? b->data.data() : args.src[1], bias,
                         args.dst[0]);
       });
