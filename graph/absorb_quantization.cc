@@ -23,7 +23,8 @@ bool Is(const Node& node, absl::string_view op) { return node.domain.empty() && 
 // Operators that look at types or storage, and those whose bodies see their operands by name.
 bool SeesStorage(const Node& node) {
   static const auto& ops = *new absl::flat_hash_set<absl::string_view>{
-      "Cast", "CastLike", "If", "Loop", "Scan", "Quantize", "Dequantize"};
+      "Cast", "CastLike",   "ConvInteger", "Dequantize", "DynamicQuantizeLinear", "If",
+      "Loop", "MatMulInteger", "Quantize", "Reinterpret", "Scan"};
   return !node.domain.empty() || ops.contains(node.op);
 }
 

@@ -9,6 +9,12 @@
 //   even and saturates. So a quantized convolution is a Conv whose values have `quant`, whatever form (QDQ,
 //   QOperator, integer operators) the file used. `Quantize` (f32 -> value with quant) and `Dequantize` (the reverse)
 //   remain only where a float value meets a quantized one; they have one input and one output and no attributes.
+// - `Reinterpret` gives the same stored integers another meaning: plain integers become a value with quant, or the
+//   reverse, or the quant changes. It computes nothing; attribute `to` is the ONNX code of what readers see (1 for f32
+//   reals when the result has quant).
+// - `DynamicMatMul` and `DynamicConv` are products of integers whose scale and zero point are computed at run time:
+//   operands src (plain u8/s8), weights (constant with quant), src scale (f32, one element), src zero point (src's type,
+//   one element; optional), bias (f32, optional). Without the scale the result is the s32 accumulator.
 // - Shape arithmetic stays ordinary nodes on integer values (no quant).
 #ifndef OCTET_GRAPH_GRAPH_H_
 #define OCTET_GRAPH_GRAPH_H_

@@ -103,6 +103,7 @@ absl::Span<const RuleEntry> ReductionRules();
 absl::Span<const RuleEntry> ResizeRules();
 absl::Span<const RuleEntry> GenerationRules();
 absl::Span<const RuleEntry> SelectionRules();
+absl::Span<const RuleEntry> QuantizationRules();
 
 // ---- helpers
 

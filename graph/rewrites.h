@@ -18,6 +18,14 @@ void RemoveIdentities(Graph* graph);
 // The rounding of every value in the file is kept; none is added.
 void AbsorbQuantization(Graph* graph);
 
+// A u8 or u4 constant as s8 or s4 with its zero points lowered alike: the same reals. Also of a
+// constant without quant, where the caller lowers the zero points. Requires: the constant is
+// present and of one of these types.
+void MakeSigned(Value* value);
+
+// MakeSigned of every constant that only products read, as their weights: what kernels read.
+void SignWeights(Graph* graph);
+
 }  // namespace octet::graph
 
 #endif  // OCTET_GRAPH_REWRITES_H_

@@ -228,6 +228,28 @@ absl::Status Recurrent(const RowArgs& args) {
   return args.rows(0) ? absl::OkStatus() : Mixes("has rows in another operand than its first");
 }
 
+// Zero points of rows (a list with an element per row) would mix with the batch.
+absl::Status IntegerProduct(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(FirstOnly(args));
+  if (args.has(2) && !(args.in[2].shape.has_value() && args.rank(2) == 0)) {
+    if (!args.in[2].shape.has_value() || *args.in[2].shape != Shape{1}) {
+      return Mixes("has a zero point for each row");
+    }
+  }
+  return args.node.op == "ConvInteger" || args.rank(0) >= 2 ? absl::OkStatus()
+                                                            : Mixes("sums over axis 0");
+}
+
+absl::Status Dynamic(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(FirstOnly(args));
+  return args.node.op == "DynamicConv" || args.rank(0) >= 2 ? absl::OkStatus()
+                                                            : Mixes("sums over axis 0");
+}
+
+absl::Status DynamicRange(const RowArgs&) {
+  return Mixes("takes one range over all rows");
+}
+
 using RowRule = absl::Status (*)(const RowArgs&);
 
 const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
@@ -239,10 +261,14 @@ const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
         {"BatchNormalization", FirstOnly},
         {"Concat", Concat},
         {"Conv", FirstOnly},
+        {"ConvInteger", IntegerProduct},
         {"ConvTranspose", FirstOnly},
         {"CumSum", CumSum},
         {"DepthToSpace", FirstOnly},
         {"Det", Trilu},
+        {"DynamicConv", Dynamic},
+        {"DynamicMatMul", Dynamic},
+        {"DynamicQuantizeLinear", DynamicRange},
         {"Expand", Expand},
         {"Flatten", FirstOnly},
         {"GRU", Recurrent},
@@ -261,11 +287,13 @@ const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
         {"LogSoftmax", AxisDefaultLast},
         {"LpNormalization", AxisDefaultLast},
         {"MatMul", MatMul},
+        {"MatMulInteger", IntegerProduct},
         {"MaxPool", Pool},
         {"MeanVarianceNormalization", MeanVariance},
         {"OneHot", FirstOnly},
         {"Pad", FirstOnly},
         {"RNN", Recurrent},
+        {"Reinterpret", FirstOnly},
         {"Reshape", Reshape},
         {"Resize", Resize},
         {"Slice", Slice},
