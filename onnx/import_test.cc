@@ -427,13 +427,15 @@ TEST(Import, ParametersBehindIdentitiesAndCastsAreConstants) {
   EXPECT_EQ(g->value(g->nodes[0].outputs[0]).quant, QuantParams::PerTensor(0.5f, 3));
 }
 
-TEST(Import, ComputedScaleIsRefused) {
+TEST(Import, ComputedScaleBecomesArithmetic) {
   TestModel m(13);
-  m.Input("x", {2, 4}).Input("s", {1}).Output("y");
-  m.Node("QuantizeLinear", {"x", "s"}, {"y"}, "q1");
+  m.Input("x", {2, 4}).Input("s", {4}).Output("q", {}, TensorProto::UINT8).Output("y");
+  m.U8("z", {4}, {1, 2, 3, 4});
+  m.Node("QuantizeLinear", {"x", "s", "z"}, {"q"}, "q1");
+  SetInt(m.Node("DequantizeLinear", {"q", "s", "z"}, {"y"}, "d1"), "axis", 1);
   auto g = m.Import();
-  EXPECT_EQ(g.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(g.status().message(), HasSubstr("node 'q1' (QuantizeLinear): input 1 (scale)"));
+  ASSERT_TRUE(g.ok()) << g.status();
+  EXPECT_EQ(Operators(*g), "Div Round Cast Add Clip Cast Cast Cast Sub Mul");
 }
 
 TEST(Import, BadQuantizationParametersAreRefused) {
@@ -511,14 +513,30 @@ TEST(Import, MovementBetweenQuantizeAndDequantizeCarriesQuant) {
   EXPECT_EQ(g->value(g->nodes[1].outputs[0]).quant, QuantParams::PerTensor(0.5f, 3));
 }
 
-TEST(Import, ArithmeticOnStoredIntegersIsRefused) {
+TEST(Import, ArithmeticOnStoredIntegersReadsThemAsPlainOnes) {
   TestModel m(13);
   m.Input("x", {2, 3}).Output("y", {}, TensorProto::INT32);
   m.F32("s", {}, {0.5f}).Node("QuantizeLinear", {"x", "s"}, {"q"});
   SetInt(m.Node("Cast", {"q"}, {"y"}, "cast1"), "to", TensorProto::INT32);
   auto g = m.Import();
-  EXPECT_EQ(g.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(g.status().message(), HasSubstr("node 'cast1' (Cast)"));
+  ASSERT_TRUE(g.ok()) << g.status();
+  EXPECT_EQ(Operators(*g), "Quantize Reinterpret Cast");
+  EXPECT_FALSE(g->value(g->nodes[1].outputs[0]).quant.has_value());
+  EXPECT_EQ(g->value(g->nodes[1].outputs[0]).dtype, DType::kU8);
+}
+
+TEST(Import, IntegersReadWithAnotherScaleKeepTheirCodes) {
+  TestModel m(13);
+  m.Input("x", {2, 3}, TensorProto::UINT8).Output("y");
+  m.F32("s", {}, {0.5f}).F32("t", {}, {2.0f});
+  m.Node("DequantizeLinear", {"x", "s"}, {"a"});
+  m.Node("DequantizeLinear", {"x", "t"}, {"b"});
+  m.Node("Add", {"a", "b"}, {"y"});
+  auto g = m.Import();
+  ASSERT_TRUE(g.ok()) << g.status();
+  EXPECT_EQ(Operators(*g), "Reinterpret Add");
+  EXPECT_EQ(g->value(g->nodes[0].inputs[0]).quant, QuantParams::PerTensor(0.5f, 0));
+  EXPECT_EQ(g->value(g->nodes[0].outputs[0]).quant, QuantParams::PerTensor(2.0f, 0));
 }
 
 TEST(Import, QOperatorFormEqualsQdqForm) {

@@ -18,7 +18,7 @@ using graph::Value;
 using graph::ValueId;
 
 enum class QuantUse {
-  kRefuse,  // the operator would compute on stored integers as if they were numbers
+  kRefuse,  // the operator computes on numbers: stored integers become plain ones before it
   kIgnore,  // it reads the shape only
   kFirst,   // it moves elements of operand 0
   kAll,     // it moves or compares elements of all operands, which must agree
@@ -147,6 +147,16 @@ absl::StatusOr<std::vector<ValueId>> NodeImporter::Emit(absl::string_view op,
   while (!operands.empty() && operands.back() == kNoValue) operands.pop_back();
   // Split counts its outputs, omitted ones too.
   while (op != "Split" && !outputs.empty() && outputs.back().empty()) outputs.pop_back();
+  const bool explicit_quant = op == "Quantize" || op == "Dequantize" || op == "Reinterpret";
+  const bool quantized = std::any_of(operands.begin(), operands.end(), [&](ValueId id) {
+    return id != kNoValue && value(id).quant.has_value();
+  });
+  const bool stored = quantized && !explicit_quant && !reads_reals;
+  const bool keeps = stored && KeepsQuant(op, operands);
+  for (ValueId& id : operands) {
+    if (!stored || keeps || id == kNoValue || !value(id).quant.has_value()) continue;
+    OCTET_ASSIGN_OR_RETURN(id, PlainIntegers(id));
+  }
   graph::Node node;
   node.op = std::string(op);
   node.name = proto_.name();
@@ -188,20 +198,17 @@ absl::StatusOr<std::vector<ValueId>> NodeImporter::Emit(absl::string_view op,
     v.shape = results[i].shape;
     ids.push_back(outputs[i].empty() ? kNoValue : state_.AddNamed(std::move(v)));
   }
-  OCTET_RETURN_IF_ERROR(CarryQuant(op, operands, ids));
+  if (keeps && QuantUseOf(op) != QuantUse::kIgnore) CarryQuant(operands, ids);
   if (op == "Cast" && ids.size() == 1) state_.casts[ids[0]] = operands[0];
   node.outputs = ids;
   state_.graph.nodes.push_back(std::move(node));
   return ids;
 }
 
-absl::Status NodeImporter::CarryQuant(absl::string_view op, const std::vector<ValueId>& operands,
-                                      const std::vector<ValueId>& results) {
-  if (op == "Dequantize" || op == "Quantize" || reads_reals) return absl::OkStatus();
+bool NodeImporter::KeepsQuant(absl::string_view op, const std::vector<ValueId>& operands) const {
   const auto quantized = [&](ValueId id) { return id != kNoValue && value(id).quant.has_value(); };
-  if (std::none_of(operands.begin(), operands.end(), quantized)) return absl::OkStatus();
   const QuantUse use = QuantUseOf(op);
-  if (use == QuantUse::kIgnore) return absl::OkStatus();
+  if (use == QuantUse::kIgnore) return true;
   const ValueId first = operands[0];
   bool ok = use != QuantUse::kRefuse && quantized(first) && value(first).quant->per_tensor();
   for (size_t i = 1; ok && i < operands.size(); ++i) {
@@ -212,16 +219,23 @@ absl::Status NodeImporter::CarryQuant(absl::string_view op, const std::vector<Va
            value(operands[i]).dtype == value(first).dtype;
     }
   }
-  if (!ok) {
-    return absl::UnimplementedError(
-        absl::StrCat(op,
-                     " on stored integers of a quantized tensor is not supported, expected a "
-                     "DequantizeLinear before it"));
-  }
+  return ok;
+}
+
+absl::StatusOr<ValueId> NodeImporter::PlainIntegers(ValueId id) {
+  const Value& v = value(id);
+  if (v.is_constant()) return AddConstant("integers", *v.data);
+  AttributeMap attrs;
+  attrs["to"] = int64_t{DTypeToOnnx(v.dtype)};
+  return Emit1("Reinterpret", {id}, Fresh("integers"), std::move(attrs));
+}
+
+void NodeImporter::CarryQuant(const std::vector<ValueId>& operands,
+                              const std::vector<ValueId>& results) {
+  const Value first = value(operands[0]);
   for (ValueId id : results) {
-    if (id != kNoValue) SetQuant(id, value(first).dtype, *value(first).quant);
+    if (id != kNoValue) SetQuant(id, first.dtype, *first.quant);
   }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<ValueId> NodeImporter::Emit1(absl::string_view op, std::vector<ValueId> operands,

@@ -112,8 +112,9 @@ class NodeImporter {
 
   // Adds a node. `outputs` are names: Output(i) for those of the file's node, Fresh(stem) for
   // intermediate ones, "" for omitted ones. Types and shapes of the results are inferred, quant is
-  // carried through operators that only move elements. Errors: the operands break the operator's
-  // rules; the operator reads integers that stand for reals.
+  // carried through operators that only move elements; other operators read the stored integers of
+  // a quantized operand as plain ones (unless reads_reals). Errors: the operands break the
+  // operator's rules.
   absl::StatusOr<std::vector<graph::ValueId>> Emit(absl::string_view op,
                                                    std::vector<graph::ValueId> operands,
                                                    std::vector<std::string> outputs,
@@ -143,8 +144,12 @@ class NodeImporter {
   void SetQuant(graph::ValueId id, DType dtype, QuantParams quant);
 
  private:
-  absl::Status CarryQuant(absl::string_view op, const std::vector<graph::ValueId>& operands,
-                          const std::vector<graph::ValueId>& results);
+  // Whether `op` may keep reading the stored integers of its operands, and gives them on.
+  bool KeepsQuant(absl::string_view op, const std::vector<graph::ValueId>& operands) const;
+  // The stored integers of a value as plain ones.
+  absl::StatusOr<graph::ValueId> PlainIntegers(graph::ValueId id);
+  void CarryQuant(const std::vector<graph::ValueId>& operands,
+                  const std::vector<graph::ValueId>& results);
 
   ImportState& state_;
   const ::onnx::NodeProto& proto_;

@@ -67,14 +67,36 @@ absl::Status TranslateSum(NodeImporter& node);  // Sum, Mean
 absl::Status TranslateConstant(NodeImporter& node);
 absl::Status TranslateMaxPool(NodeImporter& node);
 
-// rules_quantize.cc: QDQ and QOperator forms into quant on values.
+// rules_quantize.cc: QDQ forms into quant on values.
 absl::Status TranslateQuantizeLinear(NodeImporter& node);
 absl::Status TranslateDequantizeLinear(NodeImporter& node);
+
+// rules_qlinear.cc: QOperator forms into quant on values.
 absl::Status TranslateQLinearConv(NodeImporter& node);
 absl::Status TranslateQLinearMatMul(NodeImporter& node);
+absl::Status TranslateQGemm(NodeImporter& node);
 absl::Status TranslateQLinearBinary(NodeImporter& node);  // com.microsoft QLinearAdd, QLinearMul
 absl::Status TranslateQLinearUnary(
     NodeImporter& node);  // com.microsoft QLinearSigmoid, QLinearAveragePool, ...
+absl::Status TranslateQLinearReduceMean(NodeImporter& node);
+absl::Status TranslateQLinearConcat(NodeImporter& node);
+absl::Status TranslateQLinearWhere(NodeImporter& node);
+
+// rules_integer.cc: products of plain integers, dynamic quantization.
+absl::Status TranslateIntegerProduct(NodeImporter& node);  // ConvInteger, MatMulInteger
+absl::Status TranslateMatMulIntegerToFloat(NodeImporter& node);
+absl::Status TranslateDynamicQuantizeMatMul(NodeImporter& node);
+
+// rules_nbits.cc: blocked weights.
+absl::Status TranslateMatMulNBits(NodeImporter& node);
+
+// rules_fused.cc: what ONNX Runtime's optimizer writes.
+absl::Status TranslateFusedConv(NodeImporter& node);
+absl::Status TranslateFusedGemm(NodeImporter& node);
+absl::Status TranslateFusedMatMul(NodeImporter& node);
+absl::Status TranslateMicrosoftGelu(NodeImporter& node);  // Gelu, FastGelu, BiasGelu
+absl::Status TranslateQuickGelu(NodeImporter& node);
+absl::Status TranslateSkipLayerNormalization(NodeImporter& node);
 
 }  // namespace octet::onnx_io
 
