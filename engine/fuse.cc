@@ -15,12 +15,13 @@ using graph::ValueId;
 bool MayView(const Node& n) {
   static const auto* const kOps = new absl::flat_hash_set<std::string>{
       "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Transpose", "Max", "Min",
-      "Cast", "Quantize", "Dequantize"};
+      "Cast", "Quantize", "Dequantize", "Reinterpret"};
   return kOps->contains(n.op);
 }
 
 bool IsProduct(const Node& n) {
-  return n.domain.empty() && (n.op == "Conv" || n.op == "Gemm" || n.op == "MatMul");
+  return n.domain.empty() && (n.op == "Conv" || n.op == "Gemm" || n.op == "MatMul" || n.op == "DynamicConv" ||
+                               n.op == "DynamicMatMul");
 }
 
 bool IsArithmetic(const Node& n) {

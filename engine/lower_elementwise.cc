@@ -11,6 +11,7 @@
 #include "engine/lower.h"
 #include "kernels/activation/activation.h"
 #include "kernels/binary/binary.h"
+#include "kernels/dynamic_quantize/dynamic_quantize.h"
 #include "kernels/quantize/quantize.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/softmax/softmax.h"
@@ -345,6 +346,34 @@ absl::Status LowerConvert(Builder& b, const FusedNode& fused) {
   return b.Bind(fused.output, dst);
 }
 
+// The same bytes in another meaning.
+absl::Status LowerReinterpret(Builder& b, const FusedNode& fused) {
+  OCTET_ASSIGN_OR_RETURN(Location src, b.Get(fused.node->inputs[0]));
+  const TensorSpec to = b.OutputSpec(fused.output, src.spec.layout);
+  if (to.dtype != src.spec.dtype) {
+    return absl::InternalError(absl::StrCat(NameOf(src.spec.dtype), " reinterpreted as ", NameOf(to.dtype)));
+  }
+  src.spec.quant = to.quant;
+  return b.Bind(fused.output, src);
+}
+
+absl::Status LowerDynamicQuantize(Builder& b, const FusedNode& fused) {
+  const Node& node = *fused.node;
+  OCTET_ASSIGN_OR_RETURN(const Location src, b.GetF32(node.inputs[0]));
+  TensorSpec spec = src.spec;
+  spec.dtype = DType::kU8;
+  std::vector<Location> dst = {b.NewBuffer(spec), b.NewBuffer({DType::kF32, {}, Layout::kPlain, {}}),
+                               b.NewBuffer({DType::kU8, {}, Layout::kPlain, {}})};
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreateDynamicQuantize({src.spec, spec}, b.env()));
+  b.Emit(std::move(kernel), {src}, dst, &fused);
+  for (size_t i = 0; i < std::min(node.outputs.size(), dst.size()); ++i) {
+    if (node.outputs[i] == graph::kNoValue) continue;
+    OCTET_RETURN_IF_ERROR(b.Bind(node.outputs[i], dst[i]));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::optional<Activation> ActivationOf(const Node& node, absl::Span<const ValueInfo> infos) {
@@ -382,6 +411,8 @@ void AddElementwiseRules(LowerTable* table) {
   for (const char* op : {"ArgMax", "ArgMin"}) table->Add(op, LowerArg);
   for (const char* op : {"Softmax", "LogSoftmax"}) table->Add(op, LowerSoftmax);
   for (const char* op : {"Quantize", "Dequantize", "Cast"}) table->Add(op, LowerConvert);
+  table->Add("Reinterpret", LowerReinterpret);
+  table->Add("DynamicQuantizeLinear", LowerDynamicQuantize);
 }
 
 }  // namespace octet::engine

@@ -25,11 +25,14 @@ struct Destination {
   std::vector<kernels::PostOp> post_ops;
 };
 
+bool IsDynamic(const Node& node) { return node.op == "DynamicConv" || node.op == "DynamicMatMul"; }
+
 absl::StatusOr<Destination> MakeDestination(Builder& b, const FusedNode& fused, Layout layout) {
   Destination destination;
   TensorSpec spec = b.OutputSpec(fused.output, layout);
   // Products are computed in f32 or into 8 bits; other storage types are a conversion behind it (Builder::Bind).
-  if (!spec.quant.has_value()) spec.dtype = DType::kF32;
+  const bool accumulator = IsDynamic(*fused.node) && !fused.node->has_input(2);
+  if (!spec.quant.has_value()) spec.dtype = accumulator ? DType::kS32 : DType::kF32;
   bool placed = false;
   for (const FusedPostOp& op : fused.post_ops) {
     kernels::PostOp post;
@@ -54,9 +57,13 @@ bool IsInt8(const Location& l) {
          (l.spec.dtype == DType::kU8 || l.spec.dtype == DType::kS8);
 }
 
-bool IsInt8Weights(const Builder& b, graph::ValueId id) {
+// Zero points of weights: engine/passes has taken them apart but for one of a matrix, which its kernel subtracts.
+enum class ZeroPoints : uint8_t { kNone, kOne };
+
+bool IsInt8Weights(const Builder& b, graph::ValueId id, ZeroPoints allowed = ZeroPoints::kNone) {
   const graph::Value& value = b.graph().value(id);
   if (!value.quant.has_value() || value.dtype != DType::kS8 || value.quant->block != 0) return false;
+  if (allowed == ZeroPoints::kOne && value.quant->per_tensor()) return true;
   return std::all_of(value.quant->zero_point.begin(), value.quant->zero_point.end(),
                      [](int32_t z) { return z == 0; });
 }
@@ -72,12 +79,34 @@ absl::StatusOr<ConstantSpec> BiasOf(const Builder& b, const Node& node, size_t i
   return b.Constant(id, local);
 }
 
+// Scale and zero point of a dynamic product as further operands behind `src`.
+absl::StatusOr<kernels::RuntimeQuant> RuntimeOperands(Builder& b, const Node& node,
+                                                      std::vector<Location>* src) {
+  kernels::RuntimeQuant quant;
+  if (node.has_input(2)) {
+    OCTET_ASSIGN_OR_RETURN(const Location scale, b.GetPlainF32(node.inputs[2]));
+    quant.scale = static_cast<int>(src->size());
+    src->push_back(scale);
+  }
+  if (node.has_input(3)) {
+    OCTET_ASSIGN_OR_RETURN(const Location zero_point,
+                           b.GetAs(node.inputs[3], Layout::kPlain, DType::kS32, std::nullopt));
+    quant.zero_point = static_cast<int>(src->size());
+    src->push_back(zero_point);
+  }
+  return quant;
+}
+
 absl::Status LowerConv(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  if (NeedsPlainProduct(b, node)) return LowerPlainConv(b, fused);
   const graph::ValueId weights_id = node.inputs[1];
+  const bool dynamic = IsDynamic(node);
+  if (!b.info(weights_id).is_constant) {
+    return absl::UnimplementedError("weights must be constant");
+  }
   OCTET_ASSIGN_OR_RETURN(Location src, b.GetLayout(node.inputs[0], Layout::kChannelsLast));
-  const bool quantized = IsInt8(src) && IsInt8Weights(b, weights_id);
+  const bool quantized = (dynamic || IsInt8(src)) && IsInt8Weights(b, weights_id);
+  std::vector<Location> operands;
   if (!quantized) {
     OCTET_ASSIGN_OR_RETURN(src, b.GetAs(node.inputs[0], Layout::kChannelsLast, DType::kF32,
                                         std::nullopt));
@@ -93,7 +122,11 @@ absl::Status LowerConv(Builder& b, const FusedNode& fused) {
     OCTET_ASSIGN_OR_RETURN(params.weights, DequantizedConstant(b, weights_id, &local));
     params.weights_dtype = DType::kF32;
   }
-  OCTET_ASSIGN_OR_RETURN(params.bias, BiasOf(b, node, 2, &local));
+  OCTET_ASSIGN_OR_RETURN(params.bias, BiasOf(b, node, dynamic ? 4 : 2, &local));
+  operands.push_back(src);
+  if (dynamic) {
+    OCTET_ASSIGN_OR_RETURN(params.runtime_quant, RuntimeOperands(b, node, &operands));
+  }
   OCTET_ASSIGN_OR_RETURN(const Window window,
                          WindowOf(node, src.spec.shape, b.info(node.outputs[0]).shape,
                                   absl::MakeConstSpan(params.weights_shape).subspan(2)));
@@ -113,7 +146,7 @@ absl::Status LowerConv(Builder& b, const FusedNode& fused) {
                          kernels::CreateConv(params, b.env(local)));
   const int64_t weights = NumElements(params.weights_shape);
   const int64_t outputs = NumElements(params.dst.shape) / std::max<int64_t>(params.dst.shape[1], 1);
-  b.Emit(std::move(kernel), {src}, {dst.location}, &fused, weights * outputs,
+  b.Emit(std::move(kernel), std::move(operands), {dst.location}, &fused, weights * outputs,
          weights * BytesOf(params.weights_dtype));
   return b.Bind(fused.output, dst.location);
 }
@@ -135,12 +168,19 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
   kernels::MatmulParams params;
   bool local = false;
   Location right;
-  bool quantized = IsInt8(a);
+  const bool dynamic = IsDynamic(node);
+  bool quantized = dynamic || IsInt8(a);
   if (constant) {
-    quantized = quantized && IsInt8Weights(b, b_id);
+    quantized = quantized && IsInt8Weights(b, b_id, ZeroPoints::kOne);
   } else {
     OCTET_ASSIGN_OR_RETURN(right, b.GetPlain(b_id));
-    quantized = quantized && IsInt8(right) && right.spec.dtype == DType::kS8;
+    quantized = quantized && IsInt8(right);
+    if (quantized && right.spec.dtype == DType::kU8) {
+      // Kernels read s8 on the right: the same reals, 128 lower.
+      QuantParams lowered = *right.spec.quant;
+      lowered.zero_point = {lowered.zero_point_at(0) - 128};
+      OCTET_ASSIGN_OR_RETURN(right, b.GetAs(b_id, Layout::kPlain, DType::kS8, lowered));
+    }
   }
   if (!quantized) {
     OCTET_ASSIGN_OR_RETURN(a, b.GetPlainF32(a_id));
@@ -162,8 +202,11 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
   } else {
     params.b = right.spec;
   }
-  if (node.op == "Gemm" || node.op == "MatMul") {
-    OCTET_ASSIGN_OR_RETURN(params.bias, BiasOf(b, node, options.bias_index, &local));
+  OCTET_ASSIGN_OR_RETURN(params.bias, BiasOf(b, node, options.bias_index, &local));
+  std::vector<Location> src = {a};
+  if (!constant) src.push_back(right);
+  if (dynamic) {
+    OCTET_ASSIGN_OR_RETURN(params.runtime_quant, RuntimeOperands(b, node, &src));
   }
   OCTET_ASSIGN_OR_RETURN(Destination dst, MakeDestination(b, fused, Layout::kPlain));
   params.a = a.spec;
@@ -192,8 +235,6 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
                          kernels::CreateMatmul(params, b.env(local)));
   const int64_t k = options.transpose_a ? params.a.shape[params.a.shape.size() - 2]
                                         : params.a.shape.back();
-  std::vector<Location> src = {a};
-  if (!constant) src.push_back(right);
   b.Emit(std::move(kernel), std::move(src), {dst.location}, &fused, NumElements(params.dst.shape) * k,
          constant ? ByteSize(params.b.dtype, params.b.shape) : 0);
   return b.Bind(fused.output, dst.location);
@@ -201,16 +242,17 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
 
 absl::Status LowerGemm(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  if (NeedsPlainProduct(b, node)) return LowerPlainMatmul(b, fused);
-  if (node.has_input(2) && !b.info(node.inputs[2]).is_constant) return LowerGemmWithComputedBias(b, fused, LowerGemm);
   return LowerProduct(b, fused,
                       {node.GetInt("transA", 0) != 0, node.GetInt("transB", 0) != 0,
                        node.GetFloat("alpha", 1.0f), 2});
 }
 
-absl::Status LowerMatMul(Builder& b, const FusedNode& fused) {
-  if (NeedsPlainProduct(b, *fused.node)) return LowerPlainMatmul(b, fused);
-  return LowerProduct(b, fused, {});
+absl::Status LowerMatMul(Builder& b, const FusedNode& fused) { return LowerProduct(b, fused, {}); }
+
+absl::Status LowerDynamicMatMul(Builder& b, const FusedNode& fused) {
+  ProductOptions options;
+  options.bias_index = 4;
+  return LowerProduct(b, fused, options);
 }
 
 absl::Status EmitPool(Builder& b, const FusedNode& fused, kernels::PoolParams::Kind kind,
@@ -288,6 +330,8 @@ void AddProductRules(LowerTable* table) {
   table->Add("Conv", LowerConv);
   table->Add("Gemm", LowerGemm);
   table->Add("MatMul", LowerMatMul);
+  table->Add("DynamicConv", LowerConv);
+  table->Add("DynamicMatMul", LowerDynamicMatMul);
   table->Add("MaxPool", LowerPool);
   table->Add("AveragePool", LowerPool);
   table->Add("GlobalAveragePool", LowerGlobalPool);

@@ -323,6 +323,9 @@ absl::StatusOr<std::shared_ptr<Program>> Program::Compile(graph::Graph graph,
                                                           const CompileOptions& options) {
   OCTET_RETURN_IF_ERROR(FoldConstants(&graph));
   graph::BatchProof proof = graph::FreeBatch(&graph);
+  graph::SignWeights(&graph);
+  FuseIntegerProducts(&graph);
+  OCTET_RETURN_IF_ERROR(SplitWeightZeroPoints(&graph));
   OCTET_RETURN_IF_ERROR(FoldAffine(&graph));
   OCTET_RETURN_IF_ERROR(FoldConstants(&graph));
   SpreadQuantization(&graph);

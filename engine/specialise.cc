@@ -19,8 +19,6 @@ using graph::ValueId;
 
 // Shape arithmetic at specialisation works on small tensors; anything larger stays a node.
 constexpr int64_t kMaxFoldedBytes = 1 << 20;
-// What ConstantOfShape and Range, which have no kernel, may make of a few numbers; over all of a specialisation.
-constexpr int64_t kMaxGeneratedBytes = 1 << 30;
 
 absl::Status CheckInput(const graph::Value& value, const Shape& shape) {
   OCTET_RETURN_IF_ERROR(CheckedByteSize(DType::kF64, shape).status());
@@ -130,10 +128,8 @@ class Specialiser {
   }
 
   absl::Status Fold(const Node& node) {
-    OCTET_ASSIGN_OR_RETURN(std::vector<Tensor> results, EvaluateNode(graph_, node, infos_, generated_bytes_left_));
-    for (const Tensor& result : results) {
-      if (result.valid()) generated_bytes_left_ -= result.size_bytes();
-    }
+    OCTET_ASSIGN_OR_RETURN(std::vector<Tensor> results,
+                           EvaluateNode(graph_, node, infos_, kMaxFoldedBytes * 64));
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       if (node.outputs[i] == graph::kNoValue) continue;
       folded_.push_back(std::move(results[i]));
@@ -149,7 +145,6 @@ class Specialiser {
   absl::Span<const Shape> input_shapes_;
   std::vector<ValueInfo> infos_;
   std::deque<Tensor> folded_;  // stable addresses
-  int64_t generated_bytes_left_ = kMaxGeneratedBytes;
 };
 
 Signature Describe(const Graph& graph, const std::vector<ValueInfo>& infos, ValueId id) {

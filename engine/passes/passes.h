@@ -18,6 +18,15 @@ absl::Status FoldConstants(graph::Graph* graph);
 // BatchNormalization that stands elsewhere becomes Mul and Add. Gemm's beta is folded into its bias.
 absl::Status FoldAffine(graph::Graph* graph);
 
+// Makes integer products of ConvInteger and MatMulInteger with constant weights: with the Cast, the scales and the bias
+// behind them one DynamicConv or DynamicMatMul with an f32 result, alone one with the s32 accumulator.
+void FuseIntegerProducts(graph::Graph* graph);
+
+// Takes the zero points out of constant s8 weights of products on 8-bit sources, which then run on integers:
+//   src (w - z[n]) = src w - z[n] rowsum(src)
+// The row sums are a product of their own with weights of 1. One zero point of a matrix stays: its kernel subtracts it.
+absl::Status SplitWeightZeroPoints(graph::Graph* graph);
+
 // Lets operators that only move or select elements (Reshape, Transpose, MaxPool, Slice, Concat, ...) work on stored
 // integers: forward, an unquantized result of such a node takes over the quant of its source; backward, a source that
 // only this node reads takes over the quant of the result. Neither adds a rounding.
