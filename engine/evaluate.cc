@@ -5,6 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "engine/host_nodes.h"
+#include "engine/specialise.h"
+#include "graph/shape_inference.h"
 
 namespace octet::engine {
 namespace {
@@ -77,11 +80,20 @@ absl::StatusOr<Tensor> EvaluateShapeOperator(const Node& node, absl::Span<const 
   return EvaluateRange(node, infos, out.shape);
 }
 
+// Addresses of buffers that lie elsewhere.
+using Outside = std::vector<std::pair<int, const std::byte*>>;
+
 // Runs the builder's steps once on an arena where nothing is reused.
-absl::Status RunSteps(Builder& builder, std::vector<Buffer>* buffers) {
-  for (int64_t bytes : builder.buffer_bytes()) {
-    OCTET_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(bytes));
-    buffers->push_back(std::move(buffer));
+absl::Status RunSteps(Builder& builder, std::vector<Buffer>* buffers, const Outside& outside) {
+  std::vector<std::byte*> addresses(builder.buffer_bytes().size(), nullptr);
+  for (const auto& [buffer, address] : outside) {
+    addresses[static_cast<size_t>(buffer)] = const_cast<std::byte*>(address);
+  }
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    buffers->emplace_back();
+    if (addresses[i] != nullptr) continue;
+    OCTET_ASSIGN_OR_RETURN(buffers->back(), Buffer::Allocate(builder.buffer_bytes()[i]));
+    addresses[i] = buffers->back().data();
   }
   OCTET_ASSIGN_OR_RETURN(Buffer scratch, Buffer::Allocate(builder.scratch_bytes()));
   SerialFor serial;
@@ -89,10 +101,9 @@ absl::Status RunSteps(Builder& builder, std::vector<Buffer>* buffers) {
     std::vector<const void*> src;
     std::vector<void*> dst;
     for (const Location& l : step.src) {
-      src.push_back(l.buffer >= 0 ? (*buffers)[static_cast<size_t>(l.buffer)].data()
-                                  : l.constant->data.data());
+      src.push_back(l.buffer >= 0 ? addresses[static_cast<size_t>(l.buffer)] : l.constant->data.data());
     }
-    for (const Location& l : step.dst) dst.push_back((*buffers)[static_cast<size_t>(l.buffer)].data());
+    for (const Location& l : step.dst) dst.push_back(addresses[static_cast<size_t>(l.buffer)]);
     OCTET_ASSIGN_OR_RETURN(kernels::BoundKernel run,
                            step.kernel->Bind({src, dst, scratch.data(), &serial}));
     OCTET_RETURN_IF_ERROR(run());
@@ -100,16 +111,10 @@ absl::Status RunSteps(Builder& builder, std::vector<Buffer>* buffers) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-bool IsShapeOperator(const Node& node) {
-  return node.domain.empty() && (node.op == "Shape" || node.op == "Size" ||
-                                 node.op == "ConstantOfShape" || node.op == "Range");
-}
-
-absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, const Node& node,
-                                                 absl::Span<const ValueInfo> infos,
-                                                 int64_t max_bytes) {
+// EvaluateNode where `computed` operands are read where they lie and all others are constant.
+absl::StatusOr<std::vector<Tensor>> Evaluate(const graph::Graph& graph, const Node& node,
+                                             absl::Span<const ValueInfo> infos, int64_t max_bytes,
+                                             const std::vector<std::pair<graph::ValueId, const std::byte*>>& computed) {
   for (graph::ValueId id : node.outputs) {
     if (id == graph::kNoValue) continue;
     const ValueInfo& out = InfoOf(infos, id);
@@ -125,6 +130,8 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, cons
   }
   kernels::WeightStore store;
   Builder builder(graph, infos, &store, &store, CurrentTeamSize());
+  Outside outside;
+  for (const auto& [id, address] : computed) outside.emplace_back(builder.AddInput(id).buffer, address);
   FusedNode fused;
   fused.node = &node;
   fused.output = node.outputs[0];
@@ -139,7 +146,7 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, cons
     results.push_back(buffer);
   }
   std::vector<Buffer> buffers;
-  OCTET_RETURN_IF_ERROR(RunSteps(builder, &buffers));
+  OCTET_RETURN_IF_ERROR(RunSteps(builder, &buffers, outside));
   std::vector<Tensor> out;
   for (size_t i = 0; i < results.size(); ++i) {
     if (results[i] < 0) {
@@ -147,15 +154,80 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, cons
       continue;
     }
     const kernels::TensorSpec spec = builder.OutputSpec(node.outputs[i], kernels::Layout::kPlain);
-    const Buffer& from = buffers[static_cast<size_t>(results[i])];
+    const std::byte* from = buffers[static_cast<size_t>(results[i])].data();
+    for (const auto& [buffer, address] : outside) {
+      if (buffer == results[i]) from = address;  // a view of an operand
+    }
     // Copied: two outputs may share a buffer, and a view's buffer may be larger than the result.
     OCTET_ASSIGN_OR_RETURN(Buffer copy, Buffer::Allocate(spec.size_bytes()));
     if (spec.size_bytes() > 0) {
-      std::memcpy(copy.data(), from.data(), static_cast<size_t>(spec.size_bytes()));
+      std::memcpy(copy.data(), from, static_cast<size_t>(spec.size_bytes()));
     }
     out.push_back(Tensor::FromBuffer(spec.dtype, spec.shape, std::move(copy)));
   }
   return out;
+}
+
+}  // namespace
+
+bool IsShapeOperator(const Node& node) {
+  return node.domain.empty() && (node.op == "Shape" || node.op == "Size" ||
+                                 node.op == "ConstantOfShape" || node.op == "Range");
+}
+
+absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, const Node& node,
+                                                 absl::Span<const ValueInfo> infos,
+                                                 int64_t max_bytes) {
+  if (!IsHostOperator(node)) return Evaluate(graph, node, infos, max_bytes, {});
+  std::vector<Tensor> operands;
+  for (graph::ValueId id : node.inputs) {
+    operands.push_back(id == graph::kNoValue ? Tensor() : *InfoOf(infos, id).constant);
+  }
+  absl::StatusOr<std::vector<Tensor>> results = RunHostNode(node, operands);
+  if (!results.ok()) return Annotate(results.status(), Describe(graph, node));
+  return results;
+}
+
+absl::StatusOr<std::vector<Tensor>> RunNodeAlone(const graph::Graph& alone, absl::Span<const Tensor> operands,
+                                                 int64_t max_bytes) {
+  const Node& node = alone.nodes[0];
+  if (IsHostOperator(node)) return RunHostNode(node, operands);
+  std::vector<ValueInfo> infos(alone.values.size());
+  std::vector<graph::OperandInfo> known;
+  std::vector<std::pair<graph::ValueId, const std::byte*>> computed;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    const Tensor& t = operands[i];
+    graph::OperandInfo operand;
+    operand.present = t.valid();
+    if (t.valid()) {
+      ValueInfo& info = infos[static_cast<size_t>(node.inputs[i])];
+      const bool seen = info.dtype != DType::kInvalid;
+      info.dtype = t.dtype();
+      info.shape = t.shape();
+      info.local = true;
+      // Constants are copied, so slices of a file get aligned on the way.
+      const bool aligned = reinterpret_cast<uintptr_t>(t.data()) % Buffer::kAlignment == 0;
+      info.is_constant = IsShapeOperator(node) || !aligned || t.size_bytes() <= kSmallConstantBytes;
+      if (info.is_constant) info.constant = &t;
+      if (!info.is_constant && !seen) computed.emplace_back(node.inputs[i], t.data());
+      operand.dtype = alone.value(node.inputs[i]).quant.has_value() ? DType::kF32 : t.dtype();
+      operand.shape = t.shape();
+      operand.constant = &t;
+    }
+    known.push_back(std::move(operand));
+  }
+  OCTET_ASSIGN_OR_RETURN(const std::vector<graph::ResultInfo> results, graph::InferNode(node, known));
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] == graph::kNoValue) continue;
+    if (!results[i].shape.has_value() || !IsConcrete(*results[i].shape)) {
+      return absl::UnimplementedError(absl::StrCat("the shape of output ", i, " does not follow from the operands"));
+    }
+    ValueInfo& info = infos[static_cast<size_t>(node.outputs[i])];
+    const graph::Value& value = alone.value(node.outputs[i]);
+    info.dtype = value.quant.has_value() ? value.dtype : results[i].dtype;
+    info.shape = *results[i].shape;
+  }
+  return Evaluate(alone, node, infos, max_bytes, computed);
 }
 
 }  // namespace octet::engine

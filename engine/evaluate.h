@@ -19,6 +19,12 @@ bool IsShapeOperator(const graph::Node& node);
 absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, const graph::Node& node,
                                                  absl::Span<const ValueInfo> infos, int64_t max_bytes);
 
+// Runs the single node of `alone` on the content of its operands (one per input, not valid() where omitted); small ones
+// and those that decide shapes become constants of the kernel, which is made for this call. Not for control flow.
+// Errors: as above, and kUnimplemented when the result's shape does not follow from the operands.
+absl::StatusOr<std::vector<Tensor>> RunNodeAlone(const graph::Graph& alone, absl::Span<const Tensor> operands,
+                                                 int64_t max_bytes);
+
 }  // namespace octet::engine
 
 #endif  // OCTET_ENGINE_EVALUATE_H_

@@ -11,9 +11,6 @@ const LowerTable& Table() {
     AddElementwiseRules(made);
     AddMovementRules(made);
     AddIndexingRules(made);
-    AddEinsumRule(made);
-    AddSamplingRules(made);
-    AddSignalRules(made);
     AddPlainRules(made);
     return made;
   }();

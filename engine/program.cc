@@ -12,16 +12,17 @@
 #include "base/buffer.h"
 #include "base/parallel_for.h"
 #include "base/status.h"
+#include "engine/bound_plan.h"
 #include "engine/passes/passes.h"
 #include "engine/specialise.h"
+#include "engine/staged.h"
+#include "graph/control_flow.h"
 #include "graph/rewrites.h"
 #include "graph/shape_inference.h"
 
 namespace octet::engine {
 namespace {
 
-// Constants up to this size survive ReleaseInitializers: shape arithmetic and small operands of later specialisations.
-constexpr int64_t kSmallConstantBytes = 4096;
 // A JIT kernel's code; oneDNN does not tell. Measured as resident growth per primitive on AVX-512 machines.
 constexpr int64_t kCodeBytesPerStep = 24 << 10;
 
@@ -32,119 +33,104 @@ struct ContextBytes {
 
 class SpecialisationImpl final : public PlannedSpecialisation {
  public:
-  SpecialisationImpl(Plan plan, std::shared_ptr<const void> program, std::shared_ptr<ContextBytes> bytes,
-                     std::unique_ptr<kernels::WeightStore> local_store)
-      : plan_(std::move(plan)),
+  // `graph` says what data-dependent outputs are declared as.
+  SpecialisationImpl(std::shared_ptr<const Stage> stage, const graph::Graph& graph, std::shared_ptr<StageCache> stages,
+                     std::shared_ptr<const void> program, std::shared_ptr<ContextBytes> bytes)
+      : stage_(std::move(stage)),
+        stages_(std::move(stages)),
         program_(std::move(program)),
-        context_bytes_(std::move(bytes)),
-        local_store_(std::move(local_store)) {
-    for (const Signature& s : plan_.inputs) input_shapes_.push_back(s.shape);
-    for (const Signature& s : plan_.outputs) output_shapes_.push_back(s.shape);
+        context_bytes_(std::move(bytes)) {
+    for (const Signature& s : stage_->plan.inputs) input_shapes_.push_back(s.shape);
+    for (size_t i = 0; i < graph.outputs.size(); ++i) {
+      if (stage_->last()) {
+        output_shapes_.push_back(stage_->plan.outputs[i].shape);
+      } else {
+        output_shapes_.push_back(graph.value(graph.outputs[i]).shape.value_or(Shape{kUnknownDim}));
+      }
+    }
   }
 
   const std::vector<Shape>& input_shapes() const override { return input_shapes_; }
   const std::vector<Shape>& output_shapes() const override { return output_shapes_; }
-  int threads() const override { return plan_.threads; }
+  int threads() const override { return plan().threads; }
+  // Of all stages, as far as they were made: behind each the one that ran last.
   std::vector<StepInfo> Steps() const override {
     std::vector<StepInfo> steps;
-    for (const Step& step : plan_.steps) steps.push_back(step.info);
+    for (std::shared_ptr<const Stage> at = stage_; at != nullptr; at = stages_->LastBehind(at->id)) {
+      for (const Step& step : at->plan.steps) steps.push_back(step.info);
+      for (const DynamicStep& step : at->dynamic) {
+        StepInfo info;
+        info.node = step.node.name.empty() ? step.name : step.node.name;
+        info.op = step.node.op;
+        info.implementation = "staged";
+        steps.push_back(std::move(info));
+      }
+      if (at->last()) break;
+    }
     return steps;
   }
-  int64_t arena_bytes() const override { return plan_.memory.arena_bytes; }
-  int64_t arena_lower_bound_bytes() const override { return plan_.memory.lower_bound_bytes; }
-  int64_t scratch_bytes() const override { return plan_.scratch_bytes; }
-  const Plan& plan() const override { return plan_; }
+  int64_t arena_bytes() const override { return plan().memory.arena_bytes; }
+  int64_t arena_lower_bound_bytes() const override { return plan().memory.lower_bound_bytes; }
+  int64_t scratch_bytes() const override { return plan().scratch_bytes; }
+  const Stage& stage() const override { return *stage_; }
+  StageCache& stages() const override { return *stages_; }
   void AddContextBytes(int64_t arena, int64_t scratch) const override {
     context_bytes_->arena += arena;
     context_bytes_->scratch += scratch;
   }
-  int64_t local_bytes() const { return local_store_->TotalBytes(); }
-  int64_t code_bytes() const { return static_cast<int64_t>(plan_.steps.size()) * kCodeBytesPerStep; }
+  int64_t local_bytes() const { return stage_->local_store->TotalBytes(); }
+  int64_t code_bytes() const { return static_cast<int64_t>(plan().steps.size()) * kCodeBytesPerStep; }
 
  private:
-  Plan plan_;
+  std::shared_ptr<const Stage> stage_;
+  std::shared_ptr<StageCache> stages_;
   std::shared_ptr<const void> program_;  // keeps the weight store alive
   std::shared_ptr<ContextBytes> context_bytes_;
-  std::unique_ptr<kernels::WeightStore> local_store_;
   std::vector<Shape> input_shapes_, output_shapes_;
 };
 
 class ContextImpl final : public Context {
  public:
-  ContextImpl(std::shared_ptr<const PlannedSpecialisation> specialisation, Buffer arena, Buffer scratch)
-      : specialisation_(std::move(specialisation)),
-        arena_(std::move(arena)),
-        scratch_(std::move(scratch)),
-        team_(specialisation_->threads()) {
-    specialisation_->AddContextBytes(arena_.size_bytes(), scratch_.size_bytes());
+  ContextImpl(std::shared_ptr<const PlannedSpecialisation> specialisation, std::unique_ptr<BoundPlan> bound)
+      : specialisation_(std::move(specialisation)), bound_(std::move(bound)) {
+    specialisation_->AddContextBytes(bound_->arena_bytes(), bound_->scratch_bytes());
   }
   ~ContextImpl() override {
-    specialisation_->AddContextBytes(-arena_.size_bytes(), -scratch_.size_bytes());
-  }
-
-  absl::Status BindSteps() {
-    for (const Step& step : plan().steps) {
-      std::vector<const void*> src;
-      std::vector<void*> dst;
-      for (const Location& l : step.src) {
-        src.push_back(l.buffer >= 0 ? At(l.buffer) : l.constant->data.data());
-      }
-      for (const Location& l : step.dst) dst.push_back(At(l.buffer));
-      OCTET_ASSIGN_OR_RETURN(kernels::BoundKernel bound,
-                             step.kernel->Bind({src, dst, scratch_.data(), &team_}));
-      steps_.push_back(std::move(bound));
-    }
-    return absl::OkStatus();
+    specialisation_->AddContextBytes(-bound_->arena_bytes(), -bound_->scratch_bytes());
   }
 
   absl::Span<std::byte> input(int i) override {
     const auto index = static_cast<size_t>(i);
     const Signature& s = plan().inputs[index];
-    return {At(plan().input_buffers[index]), static_cast<size_t>(ByteSize(s.dtype, s.shape))};
+    return {bound_->input(index), static_cast<size_t>(ByteSize(s.dtype, s.shape))};
   }
   absl::Span<const std::byte> output(int i) const override {
     const auto index = static_cast<size_t>(i);
     const Signature& s = plan().outputs[index];
-    return {At(plan().output_buffers[index]), static_cast<size_t>(ByteSize(s.dtype, s.shape))};
+    return {bound_->output(index), static_cast<size_t>(ByteSize(s.dtype, s.shape))};
   }
-
   const Shape& output_shape(int i) const override { return plan().outputs[static_cast<size_t>(i)].shape; }
-
-  absl::Status Run() override {
-    if (CurrentTeamSize() != plan().threads) {
-      return absl::InternalError(absl::StrCat("specialised for a team of ", plan().threads,
-                                              ", run on a thread with a team of ", CurrentTeamSize()));
-    }
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      if (absl::Status status = steps_[i](); !status.ok()) {
-        return Annotate(status, absl::StrCat("node '", plan().steps[i].info.node, "'"));
-      }
-    }
-    return absl::OkStatus();
-  }
-
+  absl::Status Run() override { return bound_->Run(); }
   const Specialisation& specialisation() const override { return *specialisation_; }
 
  private:
   const Plan& plan() const { return specialisation_->plan(); }
-  std::byte* At(int buffer) const {
-    return const_cast<std::byte*>(arena_.data()) + plan().memory.offsets[static_cast<size_t>(buffer)];
-  }
 
   std::shared_ptr<const PlannedSpecialisation> specialisation_;
-  Buffer arena_, scratch_;
-  OpenMpFor team_;
-  std::vector<kernels::BoundKernel> steps_;
+  std::unique_ptr<BoundPlan> bound_;
 };
 
-class ProgramImpl final : public Program, public std::enable_shared_from_this<ProgramImpl> {
+class ProgramImpl final : public PinnableProgram, public std::enable_shared_from_this<ProgramImpl> {
  public:
   ProgramImpl(graph::Graph graph, graph::BatchProof proof, const CompileOptions& options)
       : graph_(std::make_shared<const graph::Graph>(std::move(graph))),
         proof_(std::move(proof)),
         options_(options),
         store_(std::make_shared<kernels::WeightStore>()),
-        context_bytes_(std::make_shared<ContextBytes>()) {
+        context_bytes_(std::make_shared<ContextBytes>()),
+        shared_graph_(std::make_shared<SharedGraph>(graph_)),
+        stages_(std::make_shared<StageCache>([shared = shared_graph_] { return shared->Get(); }, store_,
+                                             InputsToPin(*graph_), options)) {
     for (graph::ValueId id : graph_->inputs) inputs_.push_back(SignatureOf(id));
     for (graph::ValueId id : graph_->outputs) outputs_.push_back(SignatureOf(id));
   }
@@ -155,7 +141,25 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
 
   absl::StatusOr<std::shared_ptr<const Specialisation>> Specialise(absl::Span<const Shape> input_shapes,
                                                                    int threads) override {
-    const Key key{std::vector<Shape>(input_shapes.begin(), input_shapes.end()), threads};
+    std::vector<Known> known;
+    if (input_shapes.size() != inputs_.size()) {
+      return absl::InvalidArgumentError(absl::StrCat(input_shapes.size(), " input shapes given, the model has ",
+                                                     inputs_.size(), " inputs"));
+    }
+    for (size_t i = 0; i < input_shapes.size(); ++i) known.push_back({inputs_[i].dtype, input_shapes[i], Tensor()});
+    return SpecialiseKnown(std::move(known), threads);
+  }
+
+  absl::StatusOr<std::shared_ptr<const Specialisation>> SpecialiseKnown(std::vector<Known> inputs,
+                                                                        int threads) override {
+    Key key{{}, "", threads};
+    for (const Known& input : inputs) {
+      key.shapes.push_back(input.shape);
+      absl::StrAppend(&key.contents, input.content.valid() ? input.content.size_bytes() : -1, ":");
+      if (!input.content.valid()) continue;
+      key.contents.append(reinterpret_cast<const char*>(input.content.data()),
+                          static_cast<size_t>(input.content.size_bytes()));
+    }
     {
       absl::MutexLock lock(&mutex_);
       while (true) {
@@ -165,7 +169,7 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
       }
       making_.push_back(key);
     }
-    absl::StatusOr<std::shared_ptr<SpecialisationImpl>> made = Make(input_shapes, threads);
+    absl::StatusOr<std::shared_ptr<SpecialisationImpl>> made = Make(std::move(inputs), threads);
     absl::MutexLock lock(&mutex_);
     making_.erase(std::find(making_.begin(), making_.end(), key));
     made_.SignalAll();
@@ -179,8 +183,11 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
   void ReleaseInitializers() override {
     absl::MutexLock lock(&mutex_);
     auto released = std::make_shared<graph::Graph>(*graph_);
-    for (graph::Value& value : released->values) {
-      if (!value.is_constant() || !value.data->valid()) continue;
+    stages_->bodies().ReleaseInitializers();
+    const std::vector<bool> needed = NeededLater();
+    for (size_t i = 0; i < released->values.size(); ++i) {
+      graph::Value& value = released->values[i];
+      if (!value.is_constant() || !value.data->valid() || needed[i]) continue;
       const Tensor& t = *value.data;
       if (t.size_bytes() <= kSmallConstantBytes) {
         // A copy of its own, so that a small slice does not keep the whole file in memory.
@@ -192,6 +199,7 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
       }
     }
     graph_ = std::move(released);
+    shared_graph_->Set(graph_);
   }
 
   MemoryReport Memory() const override {
@@ -205,6 +213,11 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
       report.weights += entry.made->local_bytes();
       report.metadata += static_cast<int64_t>(entry.made->plan().steps.size() * sizeof(Step));
     }
+    const StageCache::Report stages = stages_->Summary();
+    report.code += stages.steps * kCodeBytesPerStep;
+    report.weights += stages.local_bytes;
+    report.metadata += stages.steps * static_cast<int64_t>(sizeof(Step));
+    stages_->bodies().AddMemory(&report);
     report.metadata += static_cast<int64_t>(graph_->values.size() * sizeof(graph::Value) +
                                             graph_->nodes.size() * sizeof(graph::Node));
     return report;
@@ -219,6 +232,11 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
     report.max_bytes = options_.max_specialisation_bytes;
     report.made = made_count_;
     report.evicted = evicted_count_;
+    const StageCache::Report stages = stages_->Summary();
+    report.specialisations += stages.stages;
+    report.bytes += stages.arena_bytes + stages.steps * kCodeBytesPerStep;
+    report.made += stages.made;
+    report.evicted += stages.evicted;
     return report;
   }
 
@@ -237,6 +255,7 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
  private:
   struct Key {
     std::vector<Shape> shapes;
+    std::string contents;  // of pinned inputs
     int threads;
     bool operator==(const Key&) const = default;
   };
@@ -255,24 +274,45 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
     return {value.name, value.dtype, value.shape.value_or(Shape{})};
   }
 
-  absl::StatusOr<std::shared_ptr<SpecialisationImpl>> Make(absl::Span<const Shape> input_shapes,
-                                                           int threads) {
-    std::shared_ptr<const graph::Graph> graph;
-    {
+  // The graph as stages see it: swapped when initializers are released. Thread-safe.
+  class SharedGraph {
+   public:
+    explicit SharedGraph(std::shared_ptr<const graph::Graph> graph) : graph_(std::move(graph)) {}
+    std::shared_ptr<const graph::Graph> Get() const {
       absl::MutexLock lock(&mutex_);
-      graph = graph_;
+      return graph_;
     }
-    SetTeamSize(threads);  // blocking is fixed when a primitive is created
-    auto local = std::make_unique<kernels::WeightStore>();
-    OCTET_ASSIGN_OR_RETURN(Plan plan, MakePlan(*graph, input_shapes, store_.get(), local.get(), threads));
-    const int64_t bytes = plan.memory.arena_bytes + plan.scratch_bytes;
-    if (bytes > options_.max_specialisation_bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat("these shapes need ", bytes,
-                                                       " bytes of activations, the limit is ",
-                                                       options_.max_specialisation_bytes));
+    void Set(std::shared_ptr<const graph::Graph> graph) {
+      absl::MutexLock lock(&mutex_);
+      graph_ = std::move(graph);
     }
-    return std::make_shared<SpecialisationImpl>(std::move(plan), std::make_shared<Kept>(Kept{store_, nullptr}),
-                                                context_bytes_, std::move(local));
+
+   private:
+    mutable absl::Mutex mutex_;
+    std::shared_ptr<const graph::Graph> graph_ ABSL_GUARDED_BY(mutex_);
+  };
+
+  absl::StatusOr<std::shared_ptr<SpecialisationImpl>> Make(std::vector<Known> inputs, int threads) {
+    OCTET_ASSIGN_OR_RETURN(std::shared_ptr<const Stage> stage, stages_->First(std::move(inputs), threads));
+    const std::shared_ptr<const graph::Graph> graph = shared_graph_->Get();
+    return std::make_shared<SpecialisationImpl>(std::move(stage), *graph, stages_,
+                                                std::make_shared<Kept>(Kept{store_, nullptr}), context_bytes_);
+  }
+
+  // Of a program with stages: constants that no stage has packed yet, and those that subgraphs read.
+  std::vector<bool> NeededLater() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<bool> needed(graph_->values.size(), false);
+    bool staged = std::any_of(graph_->nodes.begin(), graph_->nodes.end(), graph::IsControlFlow);
+    for (const Entry& entry : cache_) staged = staged || !entry.made->stage().last();
+    if (!staged) return needed;
+    needed = graph_->Captured();
+    std::vector<bool> packed(needed.size(), false);
+    for (const auto& [key, bytes] : store_->Entries()) {
+      const auto id = static_cast<size_t>(std::stol(key.substr(0, key.find('/'))) % (1 << 30));
+      if (id < packed.size()) packed[id] = true;
+    }
+    for (size_t i = 0; i < needed.size(); ++i) needed[i] = needed[i] || !packed[i];
+    return needed;
   }
 
   std::shared_ptr<SpecialisationImpl> Find(const Key& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -294,7 +334,10 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
     for (auto it = cache_.begin(); it != cache_.end();) {
       bytes += BytesOfEntry(*it);
       ++count;
-      const bool over = count > options_.max_specialisations || bytes > options_.max_specialisation_bytes;
+      // Stages behind others share the bound.
+      const int64_t most = options_.max_specialisations -
+                           (it->made->stage().last() ? 0 : MaxFollowingStages(options_.max_specialisations));
+      const bool over = count > most || bytes > options_.max_specialisation_bytes;
       if (count > 1 && over) {
         it = cache_.erase(it);
         ++evicted_count_;
@@ -312,6 +355,8 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
   std::vector<Signature> inputs_, outputs_;
   std::shared_ptr<kernels::WeightStore> store_;
   std::shared_ptr<ContextBytes> context_bytes_;
+  std::shared_ptr<SharedGraph> shared_graph_;
+  std::shared_ptr<StageCache> stages_;
   std::list<Entry> cache_ ABSL_GUARDED_BY(mutex_);  // most recently used first
   std::vector<Key> making_ ABSL_GUARDED_BY(mutex_);
   int64_t made_count_ ABSL_GUARDED_BY(mutex_) = 0, evicted_count_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -321,6 +366,8 @@ class ProgramImpl final : public Program, public std::enable_shared_from_this<Pr
 
 absl::StatusOr<std::shared_ptr<Program>> Program::Compile(graph::Graph graph,
                                                           const CompileOptions& options) {
+  OCTET_RETURN_IF_ERROR(graph::NormalizeSubgraphs(&graph));
+  graph::HoistConstants(&graph, kSmallConstantBytes);
   OCTET_RETURN_IF_ERROR(FoldConstants(&graph));
   graph::BatchProof proof = graph::FreeBatch(&graph);
   graph::SignWeights(&graph);
@@ -337,12 +384,9 @@ absl::StatusOr<std::unique_ptr<Context>> Context::Create(
     std::shared_ptr<const Specialisation> specialisation) {
   auto planned = std::dynamic_pointer_cast<const PlannedSpecialisation>(specialisation);
   if (planned == nullptr) return absl::InternalError("specialisation of another engine");
-  OCTET_ASSIGN_OR_RETURN(Buffer arena, Buffer::Allocate(planned->arena_bytes()));
-  OCTET_ASSIGN_OR_RETURN(Buffer scratch, Buffer::Allocate(planned->scratch_bytes()));
-  auto context =
-      std::make_unique<ContextImpl>(std::move(planned), std::move(arena), std::move(scratch));
-  OCTET_RETURN_IF_ERROR(context->BindSteps());
-  return context;
+  if (!planned->stage().last()) return CreateStagedContext(std::move(planned));
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<BoundPlan> bound, BoundPlan::Create(planned->plan()));
+  return std::make_unique<ContextImpl>(std::move(planned), std::move(bound));
 }
 
 }  // namespace octet::engine

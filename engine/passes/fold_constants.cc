@@ -3,7 +3,9 @@
 
 #include "base/status.h"
 #include "engine/evaluate.h"
+#include "engine/host_nodes.h"
 #include "engine/passes/passes.h"
+#include "graph/control_flow.h"
 #include "graph/shape_inference.h"
 
 namespace octet::engine {
@@ -28,7 +30,8 @@ std::vector<ValueInfo> InfosOf(const graph::Graph& graph) {
 
 // Every input constant, or a Shape of a concrete value.
 bool Foldable(const graph::Graph& graph, const graph::Node& node) {
-  if (!IsShapeOperator(node) && FindLowering(node.domain, node.op) == nullptr) return false;
+  const bool host = IsHostOperator(node);
+  if (!host && !IsShapeOperator(node) && FindLowering(node.domain, node.op) == nullptr) return false;
   const bool by_shape = node.op == "Shape" || node.op == "Size";
   for (graph::ValueId id : node.inputs) {
     if (id == graph::kNoValue) continue;
@@ -40,7 +43,7 @@ bool Foldable(const graph::Graph& graph, const graph::Node& node) {
   for (graph::ValueId id : node.outputs) {
     if (id == graph::kNoValue) continue;
     const graph::Value& value = graph.value(id);
-    if (!value.shape.has_value() || !IsConcrete(*value.shape)) return false;
+    if (!host && (!value.shape.has_value() || !IsConcrete(*value.shape))) return false;
   }
   // Dequantized weights stay integers in memory: whoever reads them as reals unpacks them.
   return node.op != "Dequantize" && !node.outputs.empty();
@@ -61,6 +64,8 @@ absl::Status FoldConstants(graph::Graph* graph) {
   // A folded result lets the shapes behind it become known only when inference runs again: repeat until nothing folds.
   for (bool changed = true; changed;) {
     changed = false;
+    OCTET_ASSIGN_OR_RETURN(const bool inlined, graph::InlineConstantIfs(graph));
+    changed = changed || inlined;
     OCTET_RETURN_IF_ERROR(graph::InferShapes(graph));
     kept.clear();
     for (graph::Node& node : graph->nodes) {

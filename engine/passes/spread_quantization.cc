@@ -30,14 +30,15 @@ void TakeOver(Value* to, const Value& from) {
   to->quant = from.quant;
 }
 
-bool IsPlainFloat(const graph::Graph& g, graph::ValueId id) {
-  if (id == graph::kNoValue) return false;
+// May take over quant: an intermediate value in f32 that no subgraph reads.
+bool IsPlainFloat(const graph::Graph& g, const std::vector<bool>& captured, graph::ValueId id) {
+  if (id == graph::kNoValue || captured[static_cast<size_t>(id)]) return false;
   const Value& v = g.value(id);
   return !v.quant.has_value() && v.dtype == DType::kF32 && !v.is_constant() &&
          !g.IsOutput(id) && std::find(g.inputs.begin(), g.inputs.end(), id) == g.inputs.end();
 }
 
-void SpreadForward(graph::Graph* g) {
+void SpreadForward(graph::Graph* g, const std::vector<bool>& captured) {
   for (const Node& node : g->nodes) {
     const bool concat = node.op == "Concat" && node.domain.empty();
     if (!Moves(node) && !concat) continue;
@@ -47,13 +48,13 @@ void SpreadForward(graph::Graph* g) {
       return g->value(id).quant == first.quant && g->value(id).dtype == first.dtype;
     });
     const bool free = std::all_of(node.outputs.begin(), node.outputs.end(),
-                                  [&](auto id) { return IsPlainFloat(*g, id); });
+                                  [&](auto id) { return IsPlainFloat(*g, captured, id); });
     if (!same || !free) continue;
     for (graph::ValueId id : node.outputs) TakeOver(&g->value(id), g->value(node.inputs[0]));
   }
 }
 
-void SpreadBackward(graph::Graph* g) {
+void SpreadBackward(graph::Graph* g, const std::vector<bool>& captured) {
   const std::vector<std::vector<int>> consumers = g->Consumers();
   for (size_t i = g->nodes.size(); i-- > 0;) {
     const Node& node = g->nodes[i];
@@ -64,7 +65,7 @@ void SpreadBackward(graph::Graph* g) {
     const size_t sources = concat ? node.inputs.size() : 1;
     for (size_t s = 0; s < sources; ++s) {
       const graph::ValueId id = node.inputs[s];
-      if (IsPlainFloat(*g, id) && consumers[static_cast<size_t>(id)].size() == 1) {
+      if (IsPlainFloat(*g, captured, id) && consumers[static_cast<size_t>(id)].size() == 1) {
         TakeOver(&g->value(id), g->value(node.outputs[0]));
       }
     }
@@ -74,8 +75,9 @@ void SpreadBackward(graph::Graph* g) {
 }  // namespace
 
 void SpreadQuantization(graph::Graph* graph) {
-  SpreadBackward(graph);
-  SpreadForward(graph);
+  const std::vector<bool> captured = graph->Captured();
+  SpreadBackward(graph, captured);
+  SpreadForward(graph, captured);
 }
 
 }  // namespace octet::engine
