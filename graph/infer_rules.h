@@ -104,8 +104,6 @@ absl::Span<const RuleEntry> ResizeRules();
 absl::Span<const RuleEntry> GenerationRules();
 absl::Span<const RuleEntry> SelectionRules();
 absl::Span<const RuleEntry> QuantizationRules();
-absl::Span<const RuleEntry> SamplingRules();
-absl::Span<const RuleEntry> SignalRules();
 
 // ---- helpers
 
