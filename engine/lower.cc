@@ -12,6 +12,7 @@ const LowerTable& Table() {
     AddMovementRules(made);
     AddIndexingRules(made);
     AddPlainRules(made);
+    AddNormalizeRules(made);
     return made;
   }();
   return *table;

@@ -24,6 +24,7 @@ void AddElementwiseRules(LowerTable* table);  // lower_elementwise.cc
 void AddMovementRules(LowerTable* table);     // lower_movement.cc
 void AddIndexingRules(LowerTable* table);     // lower_indexing.cc
 void AddPlainRules(LowerTable* table);        // lower_plain.cc
+void AddNormalizeRules(LowerTable* table);    // lower_normalize.cc
 
 // A constant with quant as f32 reals, under a key of its own in the weight store.
 absl::StatusOr<kernels::ConstantSpec> DequantizedConstant(Builder& b, graph::ValueId id, bool* local);

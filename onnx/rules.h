@@ -59,6 +59,7 @@ absl::Status TranslateControlFlow(NodeImporter& node);  // If, Loop, Scan
 // rules_nn.cc
 absl::Status TranslateSoftmax(NodeImporter& node);  // Softmax, LogSoftmax, Hardmax
 absl::Status TranslateBatchNormalization(NodeImporter& node);
+absl::Status TranslateGroupNormalization(NodeImporter& node);
 absl::Status TranslateDropout(NodeImporter& node);
 absl::Status TranslateIdentity(NodeImporter& node);
 absl::Status TranslateCast(NodeImporter& node);

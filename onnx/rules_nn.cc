@@ -90,6 +90,29 @@ absl::Status TranslateBatchNormalization(NodeImporter& node) {
   return node.Emit1("BatchNormalization", node.inputs, node.Output(0), std::move(attrs)).status();
 }
 
+// Opset 18 has one scale and bias per group; later ones, and the graph, one per channel.
+absl::Status TranslateGroupNormalization(NodeImporter& node) {
+  if (node.opset() >= 21) return node.EmitSelf();
+  const int64_t groups = node.Int("num_groups", 0);
+  const std::optional<Shape>& x = node.value(node.inputs[0]).shape;
+  if (!x.has_value() || x->size() < 2 || (*x)[1] < 0 || groups < 1 || (*x)[1] % groups != 0) {
+    return absl::UnimplementedError(absl::StrCat("scales per group (opset 18) of an input of shape ",
+                                                 x.has_value() ? ShapeString(*x) : "unknown", " in ", groups,
+                                                 " groups are not supported"));
+  }
+  const int64_t within = (*x)[1] / groups;
+  for (size_t i : {size_t{1}, size_t{2}}) {
+    const ValueId column_shape = node.AddInts("column", {groups, 1});
+    OCTET_ASSIGN_OR_RETURN(const ValueId column,
+                           node.Emit1("Reshape", {node.inputs[i], column_shape}, node.Fresh("column")));
+    OCTET_ASSIGN_OR_RETURN(const ValueId full, node.Emit1("Expand", {column, node.AddInts("full", {groups, within})},
+                                                          node.Fresh("full")));
+    OCTET_ASSIGN_OR_RETURN(node.inputs[i],
+                           node.Emit1("Reshape", {full, node.AddInts("flat", {groups * within})}, node.Fresh("flat")));
+  }
+  return node.EmitSelf();
+}
+
 absl::Status TranslateDropout(NodeImporter& node) {
   if (node.has_input(2)) {
     const Tensor* training = node.ConstantInput(2);
