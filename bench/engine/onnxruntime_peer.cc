@@ -23,7 +23,7 @@ absl::Status ToStatus(const OrtApi& api, OrtStatus* status) {
 }
 
 // Debian's build registers ONNX's operator schemas that its libonnx has registered already, and says so in 500 lines on
-// standard error: they are dropped while one of these lives.
+// standard error, at the first session: they are dropped while one of these lives.
 class Silence {
  public:
   Silence() : saved_(dup(STDERR_FILENO)) {
@@ -176,6 +176,7 @@ class OnnxRuntimeImpl final : public OnnxRuntime {
 
   absl::StatusOr<std::unique_ptr<Runner>> Open(const std::string& model_path, std::vector<NamedTensor> inputs,
                                                int threads, const std::string& optimised_path) override {
+    const Silence silence;
     auto runner = std::make_unique<OrtRunner>(api_, absl::StrCat("onnxruntime ", version_));
     OCTET_RETURN_IF_ERROR(runner->Open(env_, model_path, std::move(inputs), threads, optimised_path));
     return runner;
