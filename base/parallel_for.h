@@ -39,7 +39,8 @@ class OpenMpFor final : public ParallelFor {
   int threads_;
 };
 
-// Sets the width of the calling thread's OpenMP team: primitives created or run afterwards on this thread use it.
+// Sets the width of the calling thread's OpenMP team: primitives created or run afterwards on this thread use it. The
+// team's threads flush denormal floats to zero from then on.
 void SetTeamSize(int threads);
 
 // The width that a parallel region started now on this thread would have.

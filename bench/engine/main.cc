@@ -19,6 +19,7 @@
 #include "bench/engine/measure.h"
 #include "bench/engine/network_list.h"
 #include "bench/engine/onnxruntime_peer.h"
+#include "bench/engine/profile.h"
 #include "bench/engine/report.h"
 #include "bench/generate/files.h"
 #include "bench/peak/peaks.h"
@@ -36,6 +37,7 @@ ABSL_FLAG(double, seconds, 1.5, "counted time per engine, network and batch");
 ABSL_FLAG(double, settle_ms, 20, "uncounted time at the start of each block of runs");
 ABSL_FLAG(int, idle_runs, 15, "runs after 20 ms of idleness (0: not measured)");
 ABSL_FLAG(bool, fresh, false, "generate and compress again instead of using the cache");
+ABSL_FLAG(int, profile, 0, "print this many of Octet's steps, slowest first, instead of comparing");
 ABSL_FLAG(bool, operators, false, "print what each engine made of the network: operators and implementations");
 
 namespace octet::bench {
@@ -66,6 +68,7 @@ class Bench {
       peers_.push_back(*std::move(peer));
     }
     if (peers_.empty()) return absl::NotFoundError("no ONNX Runtime to compare with");
+    if (absl::GetFlag(FLAGS_profile) > 0) return absl::OkStatus();
     peaks_ = MeasurePeaks(threads_);
     std::printf("%s, %d threads; peaks: %s\n\n%s\n", DetectCpuFeatures().model_name.c_str(), threads_,
                 PeaksString(peaks_).c_str(), TableHeader().c_str());
@@ -148,11 +151,17 @@ class Bench {
     OCTET_ASSIGN_OR_RETURN(const std::vector<Tensor> inputs,
                            MakeInputs(program->inputs(), task.entry.shapes, batch, task.folder));
     OCTET_ASSIGN_OR_RETURN(const std::unique_ptr<OctetRunner> octet, MakeOctetRunner(*program, inputs, threads_));
+    if (const int lines = absl::GetFlag(FLAGS_profile); lines > 0) {
+      OCTET_ASSIGN_OR_RETURN(auto times, ProfileSteps(octet->specialisation(), absl::Seconds(absl::GetFlag(FLAGS_seconds))));
+      std::printf("%s %s batch %d: %s\n", task.entry.name.c_str(), task.form.c_str(), static_cast<int>(batch),
+                  ProfileString(std::move(times), lines).c_str());
+      return absl::OkStatus();
+    }
     std::vector<NamedTensor> named;
     for (size_t i = 0; i < inputs.size(); ++i) named.push_back({program->inputs()[i].name, inputs[i]});
     std::vector<std::unique_ptr<Runner>> peers;
     const bool show = absl::GetFlag(FLAGS_operators);
-    if (show) PrintSteps(octet->Steps());
+    if (show) PrintSteps(octet->specialisation().Steps());
     for (const std::unique_ptr<OnnxRuntime>& peer : peers_) {
       std::string optimised;
       if (show) {

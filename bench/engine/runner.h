@@ -30,7 +30,7 @@ class OctetRunner : public Runner {
  public:
   virtual engine::MemoryReport Memory() const = 0;
   virtual int64_t multiply_adds() const = 0;  // of convolutions and products
-  virtual std::vector<engine::StepInfo> Steps() const = 0;
+  virtual const engine::Specialisation& specialisation() const = 0;
 };
 
 // Specialises for the inputs' shapes and a team of `threads`; the initializers are released, as in the server.
