@@ -243,13 +243,14 @@ absl::Status LowerWhere(Builder& b, const FusedNode& fused) {
   return b.Bind(fused.output, dst);
 }
 
-// The pad value as one stored element of `spec`.
+// The pad value as one stored element of `spec`; empty when it is computed.
 absl::StatusOr<std::vector<std::byte>> FillElement(Builder& b, const Node& node,
                                                    const TensorSpec& spec) {
   std::vector<std::byte> fill(static_cast<size_t>(BytesOf(spec.dtype)));
   if (spec.quant.has_value()) {
     float real = 0;
     if (node.has_input(2)) {
+      // Unimplemented when computed: the caller then pads reals.
       OCTET_ASSIGN_OR_RETURN(const std::vector<float> value, b.ConstantFloats(node.inputs[2]));
       if (!value.empty()) real = value[0];
     }
@@ -261,7 +262,7 @@ absl::StatusOr<std::vector<std::byte>> FillElement(Builder& b, const Node& node,
   if (!node.has_input(2)) return fill;
   OCTET_ASSIGN_OR_RETURN(const Location value,
                          b.GetAs(node.inputs[2], Layout::kPlain, spec.dtype, std::nullopt));
-  if (value.constant == nullptr) return absl::UnimplementedError("a pad value computed at run time");
+  if (value.constant == nullptr) return std::vector<std::byte>();  // computed: an operand of the kernel
   std::memcpy(fill.data(), value.constant->data.data(), fill.size());
   return fill;
 }
@@ -302,7 +303,12 @@ absl::Status LowerPad(Builder& b, const FusedNode& fused) {
   const Location dst = SameForm(b, src, b.info(fused.output).shape, Layout::kPlain);
   params.dst = dst.spec;
   OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel, kernels::CreatePad(params, b.env()));
-  b.Emit(std::move(kernel), {src}, {dst}, &fused);
+  std::vector<Location> operands = {src};
+  if (params.mode == Mode::kConstant && params.fill.empty()) {
+    OCTET_ASSIGN_OR_RETURN(const Location value, b.GetAs(node.inputs[2], Layout::kPlain, src.spec.dtype, std::nullopt));
+    operands.push_back(value);
+  }
+  b.Emit(std::move(kernel), std::move(operands), {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
 
@@ -352,7 +358,10 @@ absl::Status ResizeModes(const Node& node, kernels::ResizeParams* params) {
                      : n == "ceil"              ? P::Rounding::kCeil
                      : n == "round_prefer_ceil" ? P::Rounding::kRoundPreferCeil
                                                 : P::Rounding::kRoundPreferFloor;
-  if (node.GetInt("antialias", 0) != 0) return absl::UnimplementedError("antialias");
+  if (node.GetInt("antialias", 0) != 0) {
+    if (mode == "nearest") return absl::UnimplementedError("antialias with mode 'nearest'");
+    params->antialias = P::Antialias::kYes;
+  }
   if (node.GetInt("exclude_outside", 0) != 0) params->border = P::Border::kExcludeOutside;
   params->cubic_coefficient = node.GetFloat("cubic_coeff_a", -0.75f);
   params->extrapolation_value = node.GetFloat("extrapolation_value", 0.0f);
@@ -364,9 +373,10 @@ absl::Status LowerResize(Builder& b, const FusedNode& fused) {
   kernels::ResizeParams params;
   OCTET_RETURN_IF_ERROR(ResizeModes(node, &params));
   OCTET_ASSIGN_OR_RETURN(Location src, b.Get(node.inputs[0]));
-  const bool int8_nearest = src.spec.quant.has_value() && src.spec.quant->per_tensor() &&
-                            params.mode == kernels::ResizeParams::Mode::kNearest;
-  if (!int8_nearest) {
+  // The nearest element is taken as it is stored; all else computes on reals.
+  const bool stored = (!src.spec.quant.has_value() || src.spec.quant->per_tensor()) && BitsOf(src.spec.dtype) >= 8 &&
+                      params.mode == kernels::ResizeParams::Mode::kNearest;
+  if (!stored) {
     OCTET_ASSIGN_OR_RETURN(src, b.GetF32(node.inputs[0]));
   }
   const Shape& in = src.spec.shape;
@@ -386,6 +396,15 @@ absl::Status LowerResize(Builder& b, const FusedNode& fused) {
   if (node.has_input(2)) {  // declared scales differ from out/in where the size was rounded down
     OCTET_ASSIGN_OR_RETURN(const std::vector<float> scales, b.ConstantFloats(node.inputs[2]));
     for (size_t i = 0; i < scales.size() && i < axes.size(); ++i) params.scales[axis_of(i)] = scales[i];
+  } else if (const std::string policy = node.GetString("keep_aspect_ratio_policy", "stretch"); policy != "stretch") {
+    // One scale for all axes; the sizes were rounded from it.
+    OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes, b.ConstantInts(node.inputs[3]));
+    float scale = 0;
+    for (size_t i = 0; i < sizes.size() && i < axes.size(); ++i) {
+      const float ratio = static_cast<float>(sizes[i]) / static_cast<float>(std::max<int64_t>(in[axis_of(i)], 1));
+      scale = i == 0 ? ratio : policy == "not_larger" ? std::min(scale, ratio) : std::max(scale, ratio);
+    }
+    for (size_t i = 0; i < axes.size(); ++i) params.scales[axis_of(i)] = scale;
   }
   if (params.coordinates == kernels::ResizeParams::Coordinates::kTfCropAndResize) {
     if (!node.has_input(1)) return absl::InvalidArgumentError("tf_crop_and_resize without roi");

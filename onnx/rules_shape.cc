@@ -149,10 +149,7 @@ absl::Status TranslateResize(NodeImporter& node) {
     }
     return EmitLegacyResize(node, node.inputs[1]);
   }
-  if (node.Int("antialias", 0) != 0) {
-    return absl::UnimplementedError("antialias is not supported");
-  }
-  node.attributes.erase("antialias");
+  if (node.Int("antialias", 0) == 0) node.attributes.erase("antialias");
   node.inputs.resize(4, kNoValue);
   const bool crops =
       node.String("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";

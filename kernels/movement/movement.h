@@ -30,7 +30,7 @@ struct PadParams {
   Mode mode = Mode::kConstant;
   TensorSpec src, dst;
   std::vector<int64_t> begin;   // per axis, may be negative (crop); the end follows from the shapes
-  std::vector<std::byte> fill;  // one element of src's dtype (kConstant)
+  std::vector<std::byte> fill;  // one element of src's dtype (kConstant); empty: src[1] holds it
 };
 absl::StatusOr<std::unique_ptr<Kernel>> CreatePad(const PadParams& params, const KernelEnv& env);
 

@@ -31,9 +31,7 @@ struct Plan {
   }
 
   template <typename T>
-  void Rows(const T* src, T* dst, int64_t begin, int64_t end) const {
-    T value{};
-    if (!fill.empty()) std::memcpy(&value, fill.data(), sizeof(T));
+  void Rows(const T* src, T* dst, T value, int64_t begin, int64_t end) const {
     const std::vector<int64_t>& last = source.back();
     for (int64_t row = begin; row < end; ++row) {
       T* to = dst + row * row_length();
@@ -67,7 +65,7 @@ absl::Status Validate(const PadParams& p) {
                                                    p.begin.size(), " pads"));
   }
   if (p.mode == PadParams::Mode::kConstant) {
-    if (static_cast<int64_t>(p.fill.size()) != BytesOf(p.src.dtype)) {
+    if (!p.fill.empty() && static_cast<int64_t>(p.fill.size()) != BytesOf(p.src.dtype)) {
       return absl::InvalidArgumentError(absl::StrCat("pad: fill value has ", p.fill.size(),
                                                      " bytes, ", NameOf(p.src.dtype), " needs ",
                                                      BytesOf(p.src.dtype)));
@@ -105,11 +103,14 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreatePad(const PadParams& params, const
   }
   const int64_t rows = n / plan.row_length();
   const int64_t grain = kGrainBytes / (plan.row_length() * BytesOf(plan.dtype)) + 1;
-  return MakeFunctionKernel("rows", 0, [plan = std::move(plan), rows, grain](const BindArgs& args) {
+  const bool constant = params.mode == PadParams::Mode::kConstant;
+  return MakeFunctionKernel("rows", 0, [plan = std::move(plan), rows, grain, constant](const BindArgs& args) {
     WithSize(plan.dtype, [&](auto t) {
       using T = decltype(t);
+      T value{};
+      if (constant) std::memcpy(&value, plan.fill.empty() ? args.src[1] : plan.fill.data(), sizeof(T));
       RunParallel(args.parallel, rows, grain, [&](int64_t begin, int64_t end) {
-        plan.Rows(static_cast<const T*>(args.src[0]), static_cast<T*>(args.dst[0]), begin, end);
+        plan.Rows(static_cast<const T*>(args.src[0]), static_cast<T*>(args.dst[0]), value, begin, end);
       });
     });
   });

@@ -18,7 +18,10 @@ struct ResizeParams {
   };
   enum class Rounding : uint8_t { kRoundPreferFloor, kRoundPreferCeil, kFloor, kCeil };  // nearest
   enum class Border : uint8_t { kKeep, kExcludeOutside };                                // cubic, linear
+  // kYes: where a dimension shrinks, linear and cubic kernels widen by 1/scale so that every source element counts.
+  enum class Antialias : uint8_t { kNo, kYes };
   Mode mode = Mode::kNearest;
+  Antialias antialias = Antialias::kNo;
   Coordinates coordinates = Coordinates::kHalfPixel;
   Rounding rounding = Rounding::kRoundPreferFloor;
   Border border = Border::kKeep;

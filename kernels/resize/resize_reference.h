@@ -12,13 +12,21 @@
 
 namespace octet::kernels {
 
+// Length of dimension d after scaling, before it is cut to whole elements: what ONNX's reference and test vectors call
+// length_resized. Where the scale follows from the sizes, that is the size itself, free of the quotient's rounding.
+inline float ResizedLength(const ResizeParams& p, size_t d) {
+  const auto to = static_cast<float>(p.dst.shape[d]);
+  const float length = p.scales[d] * static_cast<float>(p.src.shape[d]);
+  return std::fabs(length - to) <= 1e-5f * to ? to : length;
+}
+
 // Source coordinate of result coordinate `at` along dimension d, in f32 as ONNX Runtime computes
 // it.
 inline float SourceCoordinate(const ResizeParams& p, size_t d, int64_t at) {
   using Coordinates = ResizeParams::Coordinates;
   const auto x = static_cast<float>(at);
   const auto from = static_cast<float>(p.src.shape[d]), to = static_cast<float>(p.dst.shape[d]);
-  const float scale = p.scales[d];
+  const float scale = p.scales[d], length = ResizedLength(p, d);
   switch (p.coordinates) {
     case Coordinates::kHalfPixel:
       return (x + 0.5f) / scale - 0.5f;
@@ -29,12 +37,12 @@ inline float SourceCoordinate(const ResizeParams& p, size_t d, int64_t at) {
     case Coordinates::kPytorchHalfPixel:
       return to > 1 ? (x + 0.5f) / scale - 0.5f : 0;
     case Coordinates::kAlignCorners:
-      return to > 1 ? x * (from - 1) / (to - 1) : 0;
+      return to > 1 ? x * (from - 1) / (length - 1) : 0;
     case Coordinates::kAsymmetric:
       return x / scale;
     case Coordinates::kTfCropAndResize: {
       const float start = p.roi[d], end = p.roi[d + p.src.shape.size()];
-      return to > 1 ? start * (from - 1) + x * (end - start) * (from - 1) / (to - 1)
+      return to > 1 ? start * (from - 1) + x * (end - start) * (from - 1) / (length - 1)
                     : 0.5f * (start + end) * (from - 1);
     }
   }
@@ -59,6 +67,28 @@ inline int64_t NearestIndex(ResizeParams::Rounding rounding, float x) {
   }
 }
 
+// Keys' cubic convolution, IEEE ASSP 29(6), 1981.
+inline float CubicKernel(float x, float a) {
+  const float u = std::fabs(x);
+  if (u <= 1) return ((a + 2) * u - (a + 3)) * u * u + 1;
+  return u < 2 ? ((a * u - 5 * a) * u + 8 * a) * u - 4 * a : 0;
+}
+
+// Every source element within reach of a kernel widened by 1/scale (< 1) around x.
+inline void AntialiasTaps(const ResizeParams& p, float scale, float x, Taps* taps) {
+  const bool cubic = p.mode == ResizeParams::Mode::kCubic;
+  const float reach = (cubic ? 2.0f : 1.0f) / scale;
+  const auto first = static_cast<int64_t>(std::floor(x - reach)) + 1, last = static_cast<int64_t>(std::ceil(x + reach)) - 1;
+  float sum = 0;
+  for (int64_t i = first; i <= last; ++i) {
+    const float u = (static_cast<float>(i) - x) * scale;
+    const float weight = cubic ? CubicKernel(u, p.cubic_coefficient) : std::max(1 - std::fabs(u), 0.0f);
+    taps->of.push_back({i, weight});
+    sum += weight;
+  }
+  for (auto& [index, weight] : taps->of) weight /= sum;
+}
+
 inline Taps TapsOf(const ResizeParams& p, size_t d, int64_t at) {
   const int64_t size = p.src.shape[d];
   const bool crop = p.coordinates == ResizeParams::Coordinates::kTfCropAndResize;
@@ -73,14 +103,14 @@ inline Taps TapsOf(const ResizeParams& p, size_t d, int64_t at) {
   const auto base = static_cast<int64_t>(floor);
   if (p.mode == ResizeParams::Mode::kNearest) {
     taps.of.push_back({NearestIndex(p.rounding, x), 1.0f});
+  } else if (p.antialias == ResizeParams::Antialias::kYes && p.scales[d] < 1) {
+    AntialiasTaps(p, p.scales[d], x, &taps);
   } else if (p.mode == ResizeParams::Mode::kLinear) {
     taps.of = {{base, 1 - t}, {base + 1, t}};
-  } else {  // Keys' cubic convolution, IEEE ASSP 29(6), 1981
-    const float a = p.cubic_coefficient;
-    const auto far = [a](float u) { return ((a * u - 5 * a) * u + 8 * a) * u - 4 * a; };
-    const auto near = [a](float u) { return ((a + 2) * u - (a + 3)) * u * u + 1; };
-    taps.of = {
-        {base - 1, far(t + 1)}, {base, near(t)}, {base + 1, near(1 - t)}, {base + 2, far(2 - t)}};
+  } else {
+    for (int64_t k = -1; k <= 2; ++k) {
+      taps.of.push_back({base + k, CubicKernel(t - static_cast<float>(k), p.cubic_coefficient)});
+    }
   }
   if (p.border == ResizeParams::Border::kExcludeOutside && p.mode != ResizeParams::Mode::kNearest) {
     float sum = 0;

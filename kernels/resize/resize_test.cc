@@ -81,6 +81,31 @@ TEST(ResizeReferenceTest, CubicExamplesOfOnnx) {
                                     2.93713516, 3.47917561, 3.73529412}));
 }
 
+TEST(ResizeReferenceTest, AntialiasExamplesOfOnnx) {
+  ResizeParams p = Image(Mode::kLinear, {4, 4}, {2, 2});
+  p.scales = {1, 1, 0.6f, 0.6f};
+  p.antialias = ResizeParams::Antialias::kYes;
+  EXPECT_THAT(Reference(p), IsNear(V{2.875, 4.5, 9.375, 11}));
+  p.mode = Mode::kCubic;
+  // Published from f64; the weights here are f32.
+  EXPECT_THAT(Reference(p), Pointwise(DoubleNear(1e-5), V{2.5180721, 4.2858863, 9.589329, 11.357142}));
+  // Where nothing shrinks it changes nothing.
+  ResizeParams up = Image(Mode::kLinear, {2, 2}, {4, 4});
+  const std::vector<double> plain = Reference(up);
+  up.antialias = ResizeParams::Antialias::kYes;
+  EXPECT_EQ(Reference(up), plain);
+}
+
+// ONNX's vectors divide by the length before it is cut to whole elements: 2.4 - 1, not 2 - 1.
+TEST(ResizeReferenceTest, AlignedCornersOfAFractionalLength) {
+  ResizeParams p = Image(Mode::kLinear, {2, 4}, {1, 2}, Coordinates::kAlignCorners);
+  p.scales = {1, 1, 0.6f, 0.6f};
+  EXPECT_THAT(Reference(p), IsNear(V{1, 3.142857}));
+  p = Image(Mode::kCubic, {4, 4}, {3, 3}, Coordinates::kAlignCorners);
+  p.scales = {1, 1, 0.8f, 0.8f};
+  EXPECT_THAT(FirstRow(p), IsNear(V{1, 2.39519159, 3.79038317}));
+}
+
 TEST(ResizeReferenceTest, NearestExamplesOfOnnx) {
   EXPECT_THAT(Reference(Image(Mode::kNearest, {2, 2}, {4, 6})),
               ElementsAre(1, 1, 1, 2, 2, 2, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 3, 3, 3, 4, 4, 4));
@@ -126,6 +151,7 @@ TEST(ResizeTest, EqualsTheReferenceForAllModesLayoutsAndSizes) {
           p.mode = mode;
           p.coordinates = static_cast<Coordinates>(coordinates);
           p.border = coordinates % 2 == 0 ? Border::kKeep : Border::kExcludeOutside;
+          if (coordinates < 3) p.antialias = ResizeParams::Antialias::kYes;
           p.rounding = static_cast<Rounding>(coordinates % 4);
           p.src = Spec(DType::kF32, c.src, layout);
           p.dst = Spec(DType::kF32, c.dst, layout);
