@@ -11,6 +11,9 @@ const LowerTable& Table() {
     AddElementwiseRules(made);
     AddMovementRules(made);
     AddIndexingRules(made);
+    AddEinsumRule(made);
+    AddSamplingRules(made);
+    AddSignalRules(made);
     AddPlainRules(made);
     AddNormalizeRules(made);
     return made;

@@ -23,6 +23,9 @@ void AddProductRules(LowerTable* table);      // lower_products.cc
 void AddElementwiseRules(LowerTable* table);  // lower_elementwise.cc
 void AddMovementRules(LowerTable* table);     // lower_movement.cc
 void AddIndexingRules(LowerTable* table);     // lower_indexing.cc
+void AddEinsumRule(LowerTable* table);        // lower_einsum.cc
+void AddSamplingRules(LowerTable* table);     // lower_sampling.cc
+void AddSignalRules(LowerTable* table);       // lower_signal.cc
 void AddPlainRules(LowerTable* table);        // lower_plain.cc
 void AddNormalizeRules(LowerTable* table);    // lower_normalize.cc
 
@@ -31,6 +34,15 @@ absl::StatusOr<kernels::ConstantSpec> DequantizedConstant(Builder& b, graph::Val
 
 // An operand as moving operators take it: plain, stored integers kept where one scale and zero point serve them all.
 absl::StatusOr<Location> MovableOperand(Builder& b, graph::ValueId id);
+
+// Operands of one type for kernels that compute: their own float type where all have the same, else f32. Plain.
+absl::StatusOr<std::vector<Location>> RealOperands(Builder& b, absl::Span<const graph::ValueId> ids);
+
+// The same for kernels that compute on numbers of any type: integers stay, unless one stands for reals.
+absl::StatusOr<std::vector<Location>> NumberOperands(Builder& b, absl::Span<const graph::ValueId> ids);
+
+// MaxPool whose second output is read.
+absl::Status LowerMaxPoolIndex(Builder& b, const FusedNode& fused);
 
 // An axis attribute counted from the front. Errors: kInvalidArgument outside of [-rank, rank).
 absl::StatusOr<int> AxisOf(const graph::Node& node, absl::string_view key, int64_t absent, size_t rank);

@@ -291,10 +291,10 @@ absl::StatusOr<Location> PoolSource(Builder& b, graph::ValueId id) {
 
 absl::Status LowerPool(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  OCTET_ASSIGN_OR_RETURN(const Location src, PoolSource(b, node.inputs[0]));
   if (node.op == "MaxPool" && node.outputs.size() > 1 && node.outputs[1] != graph::kNoValue) {
-    return absl::UnimplementedError("the Indices output of MaxPool");
+    return LowerMaxPoolIndex(b, fused);
   }
+  OCTET_ASSIGN_OR_RETURN(const Location src, PoolSource(b, node.inputs[0]));
   const std::vector<int64_t> kernel = node.GetInts("kernel_shape");
   OCTET_ASSIGN_OR_RETURN(
       const Window window,

@@ -104,6 +104,8 @@ absl::Span<const RuleEntry> ResizeRules();
 absl::Span<const RuleEntry> GenerationRules();
 absl::Span<const RuleEntry> SelectionRules();
 absl::Span<const RuleEntry> QuantizationRules();
+absl::Span<const RuleEntry> SamplingRules();
+absl::Span<const RuleEntry> SignalRules();
 
 // ---- helpers
 

@@ -276,7 +276,9 @@ constexpr RuleEntry kRules[] = {
     {"Conv", Conv, 2, 3},
     {"ConvTranspose", ConvTranspose, 2, 3},
     {"GlobalAveragePool", GlobalPool, 1, 1},
+    {"GlobalLpPool", GlobalPool, 1, 1},
     {"GlobalMaxPool", GlobalPool, 1, 1},
+    {"LpPool", Pool, 1, 1},
     {"MaxPool", Pool, 1, 1},
 };
 

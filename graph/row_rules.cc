@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "graph/einsum.h"
 #include "graph/infer_rules.h"
 
 namespace octet::graph {
@@ -217,6 +218,69 @@ absl::Status Gemm(const RowArgs& args) {
              : Mixes("adds an operand with elements of its own along axis 0");
 }
 
+absl::Status ScatterElements(const RowArgs& args) {
+  if (!args.rows(0) || !args.rows(1) || !args.rows(2)) return Mixes("needs rows in all operands");
+  return RequireOtherAxis(args, args.node.GetInt("axis", 0));
+}
+
+// Operands 0 and 1 walk their first axes together.
+absl::Status Pairs(const RowArgs& args) {
+  return args.rows(0) && args.rows(1) ? absl::OkStatus() : Mixes("needs rows in both operands");
+}
+
+absl::Status ReverseSequence(const RowArgs& args) {
+  if (args.node.GetInt("batch_axis", 1) != 0) return Mixes("has its batch on axis 1");
+  return Pairs(args);
+}
+
+absl::Status CenterCropPad(const RowArgs& args) {
+  if (!args.node.Has("axes")) return FirstAndTarget(args, 0);
+  for (int64_t axis : args.node.GetInts("axes")) OCTET_RETURN_IF_ERROR(RequireOtherAxis(args, axis));
+  return FirstOnly(args);
+}
+
+absl::Status DeformConv(const RowArgs& args) {
+  if (!args.rows(0) || !args.rows(2) || (args.has(4) && !args.rows(4))) {
+    return Mixes("needs rows in input, offset and mask");
+  }
+  OCTET_RETURN_IF_ERROR(RequireNone(args, 1));
+  return RequireNone(args, 3);
+}
+
+absl::Status Dft(const RowArgs& args) {
+  OCTET_RETURN_IF_ERROR(FirstOnly(args));
+  if (!args.has(2)) return RequireOtherAxis(args, -2);
+  if (!args.in[2].integers.has_value() || args.in[2].integers->size() != 1) {
+    return Mixes("has an axis that is not known");
+  }
+  return RequireOtherAxis(args, (*args.in[2].integers)[0]);
+}
+
+// Rows carry a label of their own that leads the result and that no operand without rows has.
+absl::Status EinsumRows(const RowArgs& args) {
+  std::vector<size_t> ranks;
+  for (size_t i = 0; i < args.in.size(); ++i) {
+    if (!args.has(i) || !args.in[i].shape.has_value()) return Mixes("has an operand of unknown rank");
+    if (args.in[i].flow == Flow::kCount) return Mixes("computes with a function of the batch size");
+    ranks.push_back(args.rank(i));
+  }
+  const auto einsum = ParseEinsum(args.node.GetString("equation", ""), ranks);
+  if (!einsum.ok() || einsum->result.empty()) return Mixes("sums over axis 0");
+  const int row = einsum->result[0];
+  for (size_t i = 0; i < args.in.size(); ++i) {
+    const Einsum::Labels& labels = einsum->operands[i];
+    const auto count = std::count(labels.begin(), labels.end(), row);
+    if (args.rows(i) ? labels.empty() || labels[0] != row || count != 1 : count != 0) {
+      return Mixes("combines rows of its operand ", i, " with others");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TfIdf(const RowArgs& args) {
+  return args.rank(0) == 2 ? FirstOnly(args) : Mixes("counts over axis 0");
+}
+
 absl::Status Recurrent(const RowArgs& args) {
   if (args.node.GetInt("layout", 0) != 1) return Mixes("has its batch on axis 1");
   for (size_t i : {size_t{1}, size_t{2}, size_t{3}, size_t{7}}) {
@@ -255,20 +319,26 @@ using RowRule = absl::Status (*)(const RowArgs&);
 const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
   static const auto& rules = *[] {
     auto* out = new absl::flat_hash_map<absl::string_view, RowRule>{
+        {"AffineGrid", Reshape},
         {"ArgMax", AxisDefaultFirst},
         {"ArgMin", AxisDefaultFirst},
         {"AveragePool", Pool},
         {"BatchNormalization", FirstOnly},
+        {"CenterCropPad", CenterCropPad},
+        {"Col2Im", FirstOnly},
         {"Concat", Concat},
         {"Conv", FirstOnly},
         {"ConvInteger", IntegerProduct},
         {"ConvTranspose", FirstOnly},
         {"CumSum", CumSum},
+        {"DFT", Dft},
+        {"DeformConv", DeformConv},
         {"DepthToSpace", FirstOnly},
         {"Det", Trilu},
         {"DynamicConv", Dynamic},
         {"DynamicMatMul", Dynamic},
         {"DynamicQuantizeLinear", DynamicRange},
+        {"Einsum", EinsumRows},
         {"Expand", Expand},
         {"Flatten", FirstOnly},
         {"GRU", Recurrent},
@@ -277,7 +347,9 @@ const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
         {"GatherND", GatherNd},
         {"Gemm", Gemm},
         {"GlobalAveragePool", FirstOnly},
+        {"GlobalLpPool", FirstOnly},
         {"GlobalMaxPool", FirstOnly},
+        {"GridSample", Pairs},
         {"GroupNormalization", FirstOnly},
         {"Hardmax", AxisDefaultLast},
         {"InstanceNormalization", FirstOnly},
@@ -286,6 +358,7 @@ const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
         {"LayerNormalization", LayerNormalization},
         {"LogSoftmax", AxisDefaultLast},
         {"LpNormalization", AxisDefaultLast},
+        {"LpPool", FirstOnly},
         {"MatMul", MatMul},
         {"MatMulInteger", IntegerProduct},
         {"MaxPool", Pool},
@@ -296,11 +369,15 @@ const absl::flat_hash_map<absl::string_view, RowRule>& RowRules() {
         {"Reinterpret", FirstOnly},
         {"Reshape", Reshape},
         {"Resize", Resize},
+        {"ReverseSequence", ReverseSequence},
+        {"STFT", FirstOnly},
+        {"ScatterElements", ScatterElements},
         {"Slice", Slice},
         {"Softmax", AxisDefaultLast},
         {"SpaceToDepth", FirstOnly},
         {"Split", AxisDefaultFirst},
         {"Squeeze", FirstOnly},
+        {"TfIdfVectorizer", TfIdf},
         {"Tile", FirstOnly},
         {"TopK", AxisDefaultLast},
         {"Transpose", Transpose},

@@ -68,6 +68,12 @@ absl::Status TranslateSum(NodeImporter& node);  // Sum, Mean
 absl::Status TranslateConstant(NodeImporter& node);
 absl::Status TranslateMaxPool(NodeImporter& node);
 
+// rules_sampling.cc
+absl::Status TranslateDft(NodeImporter& node);
+absl::Status TranslateGridSample(NodeImporter& node);
+absl::Status TranslateRoiAlign(NodeImporter& node);
+absl::Status TranslateTfIdf(NodeImporter& node);
+
 // rules_quantize.cc: QDQ forms into quant on values.
 absl::Status TranslateQuantizeLinear(NodeImporter& node);
 absl::Status TranslateDequantizeLinear(NodeImporter& node);

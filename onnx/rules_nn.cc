@@ -195,10 +195,7 @@ absl::Status TranslateConstant(NodeImporter& node) {
 }
 
 absl::Status TranslateMaxPool(NodeImporter& node) {
-  if (node.OutputIsRead(1)) {
-    return absl::UnimplementedError(
-        absl::StrCat("output ", Quoted(node.Output(1)), " (indices) is not supported"));
-  }
+  if (node.OutputIsRead(1)) return node.EmitSelf();
   node.attributes.erase("storage_order");  // it only orders the indices
   return node.Emit1("MaxPool", node.inputs, node.Output(0), node.attributes).status();
 }
