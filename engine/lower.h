@@ -47,6 +47,15 @@ absl::Status LowerMaxPoolIndex(Builder& b, const FusedNode& fused);
 // An axis attribute counted from the front. Errors: kInvalidArgument outside of [-rank, rank).
 absl::StatusOr<int> AxisOf(const graph::Node& node, absl::string_view key, int64_t absent, size_t rank);
 
+// lower_plain_products.cc: products that need the plain kernels (computed convolution weights, f64, integers), and a
+// Gemm whose bias is computed: `product` lowers it without bias.
+bool NeedsPlainProduct(const Builder& b, const graph::Node& node);
+absl::Status LowerPlainConv(Builder& b, const FusedNode& fused);
+absl::Status LowerPlainMatmul(Builder& b, const FusedNode& fused);
+absl::StatusOr<Location> WithComputedBias(Builder& b, const FusedNode& fused, const Location& product);
+absl::Status LowerGemmWithComputedBias(Builder& b, const FusedNode& fused, LowerFn product);
+absl::Status LowerBatchNormalization(Builder& b, const FusedNode& fused);
+
 // An element function of f64 or integers, by the plain kernel.
 absl::Status LowerPlainActivation(Builder& b, const FusedNode& fused, const kernels::Activation& activation);
 

@@ -165,6 +165,7 @@ void AddPlainRules(LowerTable* table) {
   for (const char* op : {"BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"}) table->Add(op, LowerBitwise);
   table->Add("Trilu", LowerTrilu);
   table->Add("EyeLike", LowerEyeLike);
+  table->Add("BatchNormalization", LowerBatchNormalization);
   table->Add("Det", LowerDet);
   table->Add("Hardmax", LowerHardmax);
 }

@@ -99,6 +99,7 @@ absl::StatusOr<kernels::RuntimeQuant> RuntimeOperands(Builder& b, const Node& no
 
 absl::Status LowerConv(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
+  if (NeedsPlainProduct(b, node)) return LowerPlainConv(b, fused);
   const graph::ValueId weights_id = node.inputs[1];
   const bool dynamic = IsDynamic(node);
   if (!b.info(weights_id).is_constant) {
@@ -242,12 +243,17 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
 
 absl::Status LowerGemm(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
+  if (NeedsPlainProduct(b, node)) return LowerPlainMatmul(b, fused);
+  if (node.has_input(2) && !b.info(node.inputs[2]).is_constant) return LowerGemmWithComputedBias(b, fused, LowerGemm);
   return LowerProduct(b, fused,
                       {node.GetInt("transA", 0) != 0, node.GetInt("transB", 0) != 0,
                        node.GetFloat("alpha", 1.0f), 2});
 }
 
-absl::Status LowerMatMul(Builder& b, const FusedNode& fused) { return LowerProduct(b, fused, {}); }
+absl::Status LowerMatMul(Builder& b, const FusedNode& fused) {
+  if (NeedsPlainProduct(b, *fused.node)) return LowerPlainMatmul(b, fused);
+  return LowerProduct(b, fused, {});
+}
 
 absl::Status LowerDynamicMatMul(Builder& b, const FusedNode& fused) {
   ProductOptions options;

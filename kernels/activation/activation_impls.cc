@@ -7,12 +7,14 @@ namespace octet::kernels {
 
 using Result = absl::StatusOr<std::unique_ptr<Kernel>>;
 Result CreateActivationTable(const ActivationParams&, const KernelEnv&);
+Result CreateActivationMath(const ActivationParams&, const KernelEnv&);
 Result CreateActivationOneDnn(const ActivationParams&, const KernelEnv&);
 Result CreateActivationReference(const ActivationParams&, const KernelEnv&);
 
 absl::Span<const Implementation<ActivationParams>> ActivationImplementations() {
   static constexpr Implementation<ActivationParams> kList[] = {
       {"table", CreateActivationTable},
+      {"highway", CreateActivationMath},
       {"onednn", CreateActivationOneDnn},
       {"reference", CreateActivationReference}};
   return kList;

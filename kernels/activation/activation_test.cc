@@ -92,6 +92,23 @@ TEST(ActivationTest, TableSplitsOverThreadsInAnyLayout) {
                          Operands(MakeRandom(src, 1)), dst, {}, "large");
 }
 
+TEST(ActivationTest, SoftplusIsExactWhereItIsSmall) {
+  const std::vector<double> x = {-80, -20, -7.7, -1e-3, 0, 1e-3, 7.7, 20, 80, -INFINITY, INFINITY, NAN};
+  const TensorSpec spec = Spec(DType::kF32, {static_cast<int64_t>(x.size())});
+  const Operand src = MakeOperand(spec, x);
+  Operand dst = MakeOperand(spec);
+  const auto kernel = CreateActivation({spec, spec, {ActivationKind::kSoftplus}}, KernelEnv{});
+  ASSERT_TRUE(kernel.ok()) << kernel.status();
+  ASSERT_TRUE(RunKernel(**kernel, {src.data()}, {dst.data()}).ok());
+  for (size_t i = 0; i + 3 < x.size(); ++i) {
+    const double want = std::log1p(std::exp(x[i]));
+    EXPECT_NEAR(dst.number(static_cast<int64_t>(i)), want, 4e-7 * want) << x[i];  // the library's 3 ulp
+  }
+  EXPECT_EQ(dst.number(9), 0);
+  EXPECT_EQ(dst.number(10), INFINITY);
+  EXPECT_TRUE(std::isnan(dst.number(11)));
+}
+
 TEST(ActivationTest, WorksInPlace) {
   for (const TensorSpec& spec :
        {Spec(DType::kF32, {1000}), QuantSpec(DType::kU8, {1000}, 0.1f, 100)}) {

@@ -136,16 +136,15 @@ absl::Status RunDataSets(absl::StatusOr<graph::Graph> graph, const std::vector<D
   return absl::OkStatus();
 }
 
-// OK when every data set is reproduced. *with_constants is set when that took constants in place of inputs.
-absl::Status Check(const SuiteModel& model, bool* with_constants) {
-  *with_constants = false;
+// OK when every data set is reproduced. *why_constants says why that took constants in place of inputs.
+absl::Status Check(const SuiteModel& model, std::string* why_constants) {
   absl::StatusOr<graph::Graph> graph = ImportAsIs(model);
   if (!graph.ok() && !absl::IsUnimplemented(graph.status())) return graph.status();
   absl::StatusOr<std::vector<DataSet>> sets = ReadDataSets(model);
   if (!sets.ok()) return graph.ok() ? sets.status() : graph.status();
   const absl::Status first = RunDataSets(std::move(graph), *sets);
   if (!absl::IsUnimplemented(first) || sets->size() != 1 || sets->front().inputs.size() < 2) return first;
-  *with_constants = true;
+  *why_constants = std::string(first.message());
   std::vector<DataSet> bound = *sets;
   bound[0].inputs.resize(1);
   return RunDataSets(ImportWithConstants(model), bound).ok() ? absl::OkStatus() : first;
@@ -175,13 +174,14 @@ void RunModel(const SuiteModel& model, const Verdict& verdict, bool known, Total
     EXPECT_FALSE(known) << model.name << " is out of scope: remove it from failing.txt";
     result = "out of scope: " + verdict.reason;
   } else {
-    bool with_constants = false;
-    const absl::Status status = Check(model, &with_constants);
+    std::string why_constants;
+    const absl::Status status = Check(model, &why_constants);
     if (status.ok()) {
       ++totals->passed;
-      totals->passed_with_constants += with_constants;
+      totals->passed_with_constants += !why_constants.empty();
       EXPECT_FALSE(known) << model.name << " passes: remove it from failing.txt";
-      result = with_constants ? "pass, with constants for all inputs but the first" : "pass";
+      result = why_constants.empty() ? "pass"
+                                     : absl::StrCat("pass, with constants for all inputs but the first: ", why_constants);
     } else {
       ++totals->failed;
       if (!known) ADD_FAILURE() << model.name << ": " << status;

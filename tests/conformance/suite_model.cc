@@ -100,7 +100,10 @@ absl::StatusOr<std::vector<DataSet>> LightData(const SuiteModel& model) {
   onnx::ModelProto proto;
   if (!ParseFile(model.file, &proto)) return absl::DataLossError("not a model");
   DataSet data;
+  std::set<std::string> initializers;
+  for (const auto& tensor : proto.graph().initializer()) initializers.insert(tensor.name());
   for (const auto& info : proto.graph().input()) {
+    if (initializers.contains(info.name())) continue;  // IR 3 repeats them
     Shape shape;
     for (const auto& dim : info.type().tensor_type().shape().dim()) {
       shape.push_back(dim.has_dim_value() ? dim.dim_value() : 1);
