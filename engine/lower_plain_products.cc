@@ -99,6 +99,10 @@ absl::Status LowerPlainConv(Builder& b, const FusedNode& fused) {
   params.src = src[0].spec;
   params.weights = src[1].spec;
   params.has_bias = src.size() > 2;
+  if (params.has_bias && src[2].spec.shape != Shape{params.weights.shape[0]}) {
+    return absl::InvalidArgumentError(absl::StrCat("bias of shape ", ShapeString(src[2].spec.shape), " for weights of shape ",
+                                                   ShapeString(params.weights.shape)));
+  }
   params.groups = node.GetInt("group", 1);
   params.dst = {dtype, b.info(node.outputs[0]).shape, Layout::kPlain, std::nullopt};
   OCTET_ASSIGN_OR_RETURN(const Window window,
@@ -180,6 +184,10 @@ absl::Status LowerBatchNormalization(Builder& b, const FusedNode& fused) {
   std::vector<Location> src;
   for (size_t i = 0; i < 5; ++i) {
     OCTET_ASSIGN_OR_RETURN(src.emplace_back(), Operand(b, node.inputs[i], dtype));
+    if (i > 0 && (src[0].spec.shape.size() < 2 || src[i].spec.shape != Shape{src[0].spec.shape[1]})) {
+      return absl::InvalidArgumentError(absl::StrCat("parameter ", i, " of shape ", ShapeString(src[i].spec.shape),
+                                                     " for an input of shape ", ShapeString(src[0].spec.shape)));
+    }
   }
   const Location dst = b.NewBuffer(src[0].spec);
   OCTET_ASSIGN_OR_RETURN(

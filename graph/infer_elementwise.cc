@@ -156,7 +156,7 @@ constexpr RuleEntry kRules[] = {
     {"Dropout", Dropout, 1, 3},
     {"Elu", SameFloat, 1, 1},
     {"Equal", Compare, 2, 2},
-    {"Erf", SameFloat, 1, 1},
+    {"Erf", Same, 1, 1},
     {"Exp", SameFloat, 1, 1},
     {"Floor", SameFloat, 1, 1},
     {"Gelu", SameFloat, 1, 1},

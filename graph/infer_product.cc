@@ -5,7 +5,7 @@ namespace octet::graph {
 namespace {
 
 absl::StatusOr<Results> Gemm(const RuleArgs& args) {
-  OCTET_RETURN_IF_ERROR(RequireFloat(args, 0));
+  if (args.dtype(0) == DType::kBool) return Invalid("operand 0 has type bool, expected a number");
   OCTET_RETURN_IF_ERROR(SameType(args, 0, 1));
   if (args.has(2)) OCTET_RETURN_IF_ERROR(SameType(args, 0, 2));
   Shape a = AllUnknown(2), b = AllUnknown(2);

@@ -142,7 +142,7 @@ void MultiplyRow(const MatmulPlan& plan, int64_t row, const BindArgs& args) {
 template <typename T>
 void NormalizeChannels(const PlainBatchNormParams& p, const BindArgs& args, int64_t begin, int64_t end) {
   const int64_t channels = p.src.shape[1];
-  const int64_t plane = channels == 0 ? 0 : NumElements(p.src.shape) / (p.src.shape[0] * channels);
+  const int64_t plane = NumElements(absl::MakeConstSpan(p.src.shape).subspan(2));
   const auto parameter = [&](size_t i, int64_t c) { return static_cast<double>(static_cast<const T*>(args.src[i])[c]); };
   for (int64_t i = begin; i < end; ++i) {
     const int64_t c = i % channels;

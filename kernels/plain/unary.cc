@@ -68,6 +68,8 @@ T CountFunction(const PlainUnaryParams& p, T x) {
       return x < 0 ? negative : x;
     case ActivationKind::kNeg:
       return negative;
+    case ActivationKind::kErf:  // of a real, truncated
+      return static_cast<T>(Apply(p.activation, static_cast<double>(x)));
     case ActivationKind::kSign:
       return static_cast<T>(x > 0 ? 1 : x < 0 ? -1 : 0);
     default:
@@ -78,7 +80,7 @@ T CountFunction(const PlainUnaryParams& p, T x) {
 bool HasCountFunction(const PlainUnaryParams& p) {
   if (p.kind == Kind::kBitwiseNot || p.kind == Kind::kShrink) return true;
   const ActivationKind a = p.activation.kind;
-  return p.kind == Kind::kActivation && (a == ActivationKind::kAbs || a == ActivationKind::kNeg ||
+  return p.kind == Kind::kActivation && (a == ActivationKind::kErf || a == ActivationKind::kAbs || a == ActivationKind::kNeg ||
                                          a == ActivationKind::kSign || a == ActivationKind::kRelu);
 }
 

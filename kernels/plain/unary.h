@@ -3,8 +3,8 @@
 //   dst[i] = f(src[i])
 //
 // src and dst have one shape and layout, no quant. Floats are computed in their own type (16-bit floats in f32); tests
-// (kIsNan, kIsInf, kNot) write bool; kBitwiseNot wants integers. kActivation on integers is exact and exists for Abs, Neg,
-// Sign and Relu; on floats it computes in double.
+// (kIsNan, kIsInf, kNot) write bool; kBitwiseNot wants integers. kActivation on integers is exact and exists for Abs, Erf,
+// Neg, Sign and Relu; on floats it computes in double.
 // Operands of Bind: src[0], dst[0]. Source: ONNX Acos-22, Asin-22, ..., Selu-22, Celu-12, Shrink-9, ThresholdedRelu-22,
 // IsInf-20, IsNaN-20, BitwiseNot-18, Not-1.
 #ifndef OCTET_KERNELS_PLAIN_UNARY_H_

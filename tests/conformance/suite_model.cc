@@ -2,6 +2,7 @@
 #include "tests/conformance/suite_model.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 
@@ -120,14 +121,20 @@ absl::StatusOr<std::vector<DataSet>> LightData(const SuiteModel& model) {
 
 }  // namespace
 
+std::string SuiteFolder() {
+  const char* const other = std::getenv("OCTET_CONFORMANCE_DATA");
+  return other != nullptr ? other : "/usr/share/libonnx-testdata/data";
+}
+
 std::vector<SuiteModel> FindSuiteModels() {
+  const std::string folder = SuiteFolder();
   std::vector<SuiteModel> models;
-  if (!fs::exists(kSuiteFolder)) return models;
-  for (const auto& entry : fs::recursive_directory_iterator(kSuiteFolder)) {
+  if (!fs::exists(folder)) return models;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.path().extension() != ".onnx") continue;
     SuiteModel model;
     model.file = entry.path();
-    const fs::path relative = fs::relative(model.file, kSuiteFolder);
+    const fs::path relative = fs::relative(model.file, folder);
     model.name = model.file.filename() == "model.onnx"
                      ? relative.parent_path().string()
                      : (relative.parent_path() / model.file.stem()).string();

@@ -13,7 +13,8 @@
 
 namespace octet::conformance {
 
-inline constexpr char kSuiteFolder[] = "/usr/share/libonnx-testdata/data";
+// Where libonnx-testdata puts it; OCTET_CONFORMANCE_DATA names another folder of the same form.
+std::string SuiteFolder();
 
 struct SuiteModel {
   std::string name;  // "node/test_abs", "light/light_resnet50"
