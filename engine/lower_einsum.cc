@@ -1,5 +1,5 @@
-// Lowering of Einsum: pairs of operands as matrix products, what products do not say (diagonals, sums, broadcasts, other
-// types than f32) in plain loops, and copies where an order has to change.
+// Lowering of Einsum: pairs of operands as matrix products, what products do not say (diagonals,
+// sums, broadcasts, other types than f32) in plain loops, and copies where an order has to change.
 #include <algorithm>
 #include <map>
 
@@ -18,7 +18,9 @@ namespace {
 using Labels = graph::Einsum::Labels;
 using kernels::TensorSpec;
 
-bool Has(const Labels& labels, int label) { return std::find(labels.begin(), labels.end(), label) != labels.end(); }
+bool Has(const Labels& labels, int label) {
+  return std::find(labels.begin(), labels.end(), label) != labels.end();
+}
 
 Labels operator+(Labels a, const Labels& b) {
   a.insert(a.end(), b.begin(), b.end());
@@ -46,13 +48,15 @@ class EinsumLowering {
     kernels::EinsumParams params;
     params.dtype = operands[0].at.spec.dtype;
     params.result = ShapeOf(result);
-    params.summed = ShapeOf(Labels(all.begin() + static_cast<std::ptrdiff_t>(result.size()), all.end()));
+    params.summed =
+        ShapeOf(Labels(all.begin() + static_cast<std::ptrdiff_t>(result.size()), all.end()));
     std::vector<Location> src;
     for (const Operand& o : operands) {
       const Shape own = StridesOf(o.at.spec.shape);
       Shape strides(all.size(), 0);
       for (size_t d = 0; d < own.size(); ++d) {
-        const auto k = static_cast<size_t>(std::find(all.begin(), all.end(), o.labels[d]) - all.begin());
+        const auto k =
+            static_cast<size_t>(std::find(all.begin(), all.end(), o.labels[d]) - all.begin());
         if (o.at.spec.shape[d] != 1) strides[k] += own[d];
       }
       params.strides.push_back(std::move(strides));
@@ -60,21 +64,25 @@ class EinsumLowering {
     }
     const Location dst = NewDst(params.result, params.dtype);
     OCTET_ASSIGN_OR_RETURN(auto kernel, kernels::CreateEinsum(params, b_.env()));
-    b_.Emit(std::move(kernel), std::move(src), {dst}, &fused_, NumElements(params.result) * NumElements(params.summed));
+    b_.Emit(std::move(kernel), std::move(src), {dst}, &fused_,
+            NumElements(params.result) * NumElements(params.summed));
     return Operand{dst, std::move(result)};
   }
 
-  // The same operand with its dimensions in this order. Requires: the labels are a permutation of its own.
+  // The same operand with its dimensions in this order. Requires: the labels are a permutation of
+  // its own.
   absl::StatusOr<Operand> Ordered(const Operand& o, const Labels& order) {
     if (o.labels == order) return o;
     const Shape own = StridesOf(o.at.spec.shape);
     Shape strides;
     for (int label : order) {
-      strides.push_back(own[static_cast<size_t>(std::find(o.labels.begin(), o.labels.end(), label) - o.labels.begin())]);
+      strides.push_back(own[static_cast<size_t>(std::find(o.labels.begin(), o.labels.end(), label) -
+                                                o.labels.begin())]);
     }
     const Location dst = NewDst(ShapeOf(order), o.at.spec.dtype);
-    OCTET_ASSIGN_OR_RETURN(
-        auto kernel, kernels::CreateStridedCopy({o.at.spec.dtype, dst.spec.shape, std::move(strides), 0}, b_.env()));
+    OCTET_ASSIGN_OR_RETURN(auto kernel,
+                           kernels::CreateStridedCopy(
+                               {o.at.spec.dtype, dst.spec.shape, std::move(strides), 0}, b_.env()));
     b_.Emit(std::move(kernel), {o.at}, {dst}, &fused_);
     return Operand{dst, order};
   }
@@ -99,7 +107,8 @@ class EinsumLowering {
   // Sum over the labels of a and b that are not needed.
   absl::StatusOr<Operand> Product(const Operand& a, const Operand& b, const Labels& needed) {
     Labels batch, m, n, k;
-    for (int label : a.labels) (!Has(b.labels, label) ? m : Has(needed, label) ? batch : k).push_back(label);
+    for (int label : a.labels)
+      (!Has(b.labels, label) ? m : Has(needed, label) ? batch : k).push_back(label);
     for (int label : b.labels) {
       if (!Has(a.labels, label)) n.push_back(label);
     }
@@ -111,14 +120,17 @@ class EinsumLowering {
     kernels::MatmulParams params;
     params.transpose_a = a.labels == batch + k + m ? Transpose::kYes : Transpose::kNo;
     params.transpose_b = b.labels == batch + n + k ? Transpose::kYes : Transpose::kNo;
-    const bool ta = params.transpose_a == Transpose::kYes, tb = params.transpose_b == Transpose::kYes;
+    const bool ta = params.transpose_a == Transpose::kYes,
+               tb = params.transpose_b == Transpose::kYes;
     OCTET_ASSIGN_OR_RETURN(const Operand left, Ordered(a, ta ? batch + k + m : batch + m + k));
     OCTET_ASSIGN_OR_RETURN(const Operand right, Ordered(b, tb ? batch + n + k : batch + k + n));
     const auto matrices = [&](int64_t outer, int64_t inner) {
       return batch.empty() ? Shape{outer, inner} : Shape{count, outer, inner};
     };
-    const Location l = Builder::View(left.at, ta ? matrices(depth, rows) : matrices(rows, depth), {});
-    const Location r = Builder::View(right.at, tb ? matrices(columns, depth) : matrices(depth, columns), {});
+    const Location l =
+        Builder::View(left.at, ta ? matrices(depth, rows) : matrices(rows, depth), {});
+    const Location r =
+        Builder::View(right.at, tb ? matrices(columns, depth) : matrices(depth, columns), {});
     const Location dst = NewDst(matrices(rows, columns), DType::kF32);
     params.a = l.spec;
     params.b = r.spec;
@@ -150,7 +162,8 @@ class EinsumLowering {
 };
 
 // Pairs from the left; the last step brings the result's order.
-absl::StatusOr<Operand> LowerPairs(EinsumLowering& lowering, std::vector<Operand> rest, const Labels& result) {
+absl::StatusOr<Operand> LowerPairs(EinsumLowering& lowering, std::vector<Operand> rest,
+                                   const Labels& result) {
   // What operands from `from` on and the result read.
   const auto needed = [&](size_t from, size_t but) {
     Labels labels = result;
@@ -174,7 +187,8 @@ absl::Status LowerEinsum(Builder& b, const FusedNode& fused) {
   const graph::Node& node = *fused.node;
   std::vector<size_t> ranks;
   for (graph::ValueId id : node.inputs) ranks.push_back(b.info(id).shape.size());
-  OCTET_ASSIGN_OR_RETURN(const auto einsum, graph::ParseEinsum(node.GetString("equation", ""), ranks));
+  OCTET_ASSIGN_OR_RETURN(const auto einsum,
+                         graph::ParseEinsum(node.GetString("equation", ""), ranks));
   OCTET_ASSIGN_OR_RETURN(const std::vector<Location> src, NumberOperands(b, node.inputs));
   std::vector<Operand> operands;
   std::map<int, int64_t> sizes;
@@ -192,7 +206,8 @@ absl::Status LowerEinsum(Builder& b, const FusedNode& fused) {
   } else {
     OCTET_ASSIGN_OR_RETURN(out, lowering.Loops(operands, einsum.result));
   }
-  return b.Bind(fused.output, Builder::View(out.at, b.info(fused.output).shape, kernels::Layout::kPlain));
+  return b.Bind(fused.output,
+                Builder::View(out.at, b.info(fused.output).shape, kernels::Layout::kPlain));
 }
 
 }  // namespace

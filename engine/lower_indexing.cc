@@ -1,4 +1,5 @@
-// Lowering of operators that read or write elements at given positions, and of those that rank or mark them.
+// Lowering of operators that read or write elements at given positions, and of those that rank or
+// mark them.
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -23,10 +24,12 @@ TensorSpec WithShape(TensorSpec spec, Shape shape) {
   return spec;
 }
 
-// Indices of type s32 or s64 as the kernels read them: plain. Constant ones as a tensor of the weight store's bytes.
+// Indices of type s32 or s64 as the kernels read them: plain. Constant ones as a tensor of the
+// weight store's bytes.
 Tensor ConstantIndices(const Location& indices) {
   if (indices.constant == nullptr) return {};
-  return Tensor(indices.spec.dtype, indices.spec.shape, indices.constant->data.data(), indices.constant);
+  return Tensor(indices.spec.dtype, indices.spec.shape, indices.constant->data.data(),
+                indices.constant);
 }
 
 absl::Status LowerGatherElements(Builder& b, const FusedNode& fused) {
@@ -35,8 +38,8 @@ absl::Status LowerGatherElements(Builder& b, const FusedNode& fused) {
   OCTET_ASSIGN_OR_RETURN(const Location indices, b.GetPlain(node.inputs[1]));
   const Location dst = b.NewBuffer(WithShape(data.spec, b.info(fused.output).shape));
   OCTET_ASSIGN_OR_RETURN(const int axis, AxisOf(node, "axis", 0, data.spec.shape.size()));
-  OCTET_ASSIGN_OR_RETURN(auto kernel,
-                         kernels::CreateGatherElements({data.spec, indices.spec, dst.spec, axis}, b.env()));
+  OCTET_ASSIGN_OR_RETURN(auto kernel, kernels::CreateGatherElements(
+                                          {data.spec, indices.spec, dst.spec, axis}, b.env()));
   b.Emit(std::move(kernel), {data, indices}, {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
@@ -47,7 +50,8 @@ absl::Status LowerGatherNd(Builder& b, const FusedNode& fused) {
   OCTET_ASSIGN_OR_RETURN(const Location indices, b.GetPlain(node.inputs[1]));
   const Location dst = b.NewBuffer(WithShape(data.spec, b.info(fused.output).shape));
   kernels::GatherNdParams params{data.spec, indices.spec, dst.spec,
-                                 static_cast<int>(node.GetInt("batch_dims", 0)), ConstantIndices(indices)};
+                                 static_cast<int>(node.GetInt("batch_dims", 0)),
+                                 ConstantIndices(indices)};
   OCTET_ASSIGN_OR_RETURN(auto kernel, kernels::CreateGatherNd(params, b.env()));
   std::vector<Location> src = {data};
   if (!params.constant_indices.valid()) src.push_back(indices);
@@ -63,10 +67,12 @@ absl::StatusOr<kernels::ScatterReduction> ReductionOf(const Node& node) {
   if (name == "mul") return Reduction::kMul;
   if (name == "max") return Reduction::kMax;
   if (name == "min") return Reduction::kMin;
-  return absl::InvalidArgumentError(absl::StrCat("reduction '", name, "', expected none, add, mul, max or min"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("reduction '", name, "', expected none, add, mul, max or min"));
 }
 
-// Data and updates of a scatter: stored integers where both have the same and order is all that counts, else reals.
+// Data and updates of a scatter: stored integers where both have the same and order is all that
+// counts, else reals.
 absl::StatusOr<std::pair<Location, Location>> ScatterOperands(Builder& b, const Node& node,
                                                               kernels::ScatterReduction reduction) {
   using Reduction = kernels::ScatterReduction;
@@ -92,7 +98,8 @@ absl::Status LowerScatterElements(Builder& b, const FusedNode& fused) {
   const Location dst = b.NewBuffer(data.spec);
   OCTET_ASSIGN_OR_RETURN(
       auto kernel,
-      kernels::CreateScatterElements({data.spec, indices.spec, updates.spec, dst.spec, axis, reduction}, b.env()));
+      kernels::CreateScatterElements(
+          {data.spec, indices.spec, updates.spec, dst.spec, axis, reduction}, b.env()));
   b.Emit(std::move(kernel), {data, indices, updates}, {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
@@ -117,7 +124,8 @@ absl::Status LowerTopK(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
   OCTET_ASSIGN_OR_RETURN(const Location src, MovableOperand(b, node.inputs[0]));
   const bool has_positions = node.outputs.size() > 1 && node.outputs[1] != graph::kNoValue;
-  const graph::ValueId known = node.outputs[0] != graph::kNoValue ? node.outputs[0] : node.outputs[1];
+  const graph::ValueId known =
+      node.outputs[0] != graph::kNoValue ? node.outputs[0] : node.outputs[1];
   kernels::TopKParams params;
   params.src = src.spec;
   params.dst_shape = b.info(known).shape;
@@ -145,9 +153,10 @@ absl::Status LowerCumSum(Builder& b, const FusedNode& fused) {
   }
   OCTET_ASSIGN_OR_RETURN(const Location axis, b.GetPlain(node.inputs[1]));
   using Params = kernels::CumSumParams;
-  const Params params{src.spec, axis.spec,
-                      node.GetInt("exclusive", 0) != 0 ? Params::Start::kExclusive : Params::Start::kInclusive,
-                      node.GetInt("reverse", 0) != 0 ? Params::Direction::kReverse : Params::Direction::kForward};
+  const Params params{
+      src.spec, axis.spec,
+      node.GetInt("exclusive", 0) != 0 ? Params::Start::kExclusive : Params::Start::kInclusive,
+      node.GetInt("reverse", 0) != 0 ? Params::Direction::kReverse : Params::Direction::kForward};
   const Location dst = b.NewBuffer(src.spec);
   OCTET_ASSIGN_OR_RETURN(auto kernel, kernels::CreateCumSum(params, b.env()));
   b.Emit(std::move(kernel), {src, axis}, {dst}, &fused);
@@ -163,7 +172,8 @@ absl::Status LowerOneHot(Builder& b, const FusedNode& fused) {
   OCTET_ASSIGN_OR_RETURN(const Location values, MovableOperand(b, node.inputs[2]));
   const Location dst = b.NewBuffer(WithShape(values.spec, b.info(fused.output).shape));
   OCTET_ASSIGN_OR_RETURN(const int axis, AxisOf(node, "axis", -1, dst.spec.shape.size()));
-  OCTET_ASSIGN_OR_RETURN(auto kernel, kernels::CreateOneHot({indices.spec, values.spec, dst.spec, axis}, b.env()));
+  OCTET_ASSIGN_OR_RETURN(
+      auto kernel, kernels::CreateOneHot({indices.spec, values.spec, dst.spec, axis}, b.env()));
   b.Emit(std::move(kernel), {indices, values}, {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
@@ -175,7 +185,8 @@ absl::Status LowerReverseSequence(Builder& b, const FusedNode& fused) {
   using Axes = kernels::ReverseSequenceParams::Axes;
   const Axes axes = node.GetInt("batch_axis", 1) == 0 ? Axes::kBatchFirst : Axes::kTimeFirst;
   const Location dst = b.NewBuffer(src.spec);
-  OCTET_ASSIGN_OR_RETURN(auto kernel, kernels::CreateReverseSequence({src.spec, lengths.spec, axes}, b.env()));
+  OCTET_ASSIGN_OR_RETURN(auto kernel,
+                         kernels::CreateReverseSequence({src.spec, lengths.spec, axes}, b.env()));
   b.Emit(std::move(kernel), {src, lengths}, {dst}, &fused);
   return b.Bind(fused.output, dst);
 }

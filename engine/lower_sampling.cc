@@ -1,4 +1,5 @@
-// Lowering of operators that sample, crop, unfold or pool images in ways that the common kernels do not have.
+// Lowering of operators that sample, crop, unfold or pool images in ways that the common kernels do
+// not have.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -28,7 +29,8 @@ TensorSpec OutputLike(Builder& b, const FusedNode& fused, const Location& src) {
 }
 
 // Emits a kernel with one result and binds it.
-absl::Status EmitOne(Builder& b, const FusedNode& fused, absl::StatusOr<std::unique_ptr<kernels::Kernel>> kernel,
+absl::Status EmitOne(Builder& b, const FusedNode& fused,
+                     absl::StatusOr<std::unique_ptr<kernels::Kernel>> kernel,
                      std::vector<Location> src, const Location& dst, int64_t multiply_adds = 0) {
   OCTET_RETURN_IF_ERROR(kernel.status());
   b.Emit(*std::move(kernel), std::move(src), {dst}, &fused, multiply_adds);
@@ -36,7 +38,8 @@ absl::Status EmitOne(Builder& b, const FusedNode& fused, absl::StatusOr<std::uni
 }
 
 kernels::GridCorners CornersOf(const Node& node) {
-  return node.GetInt("align_corners", 0) != 0 ? kernels::GridCorners::kAligned : kernels::GridCorners::kHalfPixel;
+  return node.GetInt("align_corners", 0) != 0 ? kernels::GridCorners::kAligned
+                                              : kernels::GridCorners::kHalfPixel;
 }
 
 absl::Status LowerGridSample(Builder& b, const FusedNode& fused) {
@@ -44,8 +47,11 @@ absl::Status LowerGridSample(Builder& b, const FusedNode& fused) {
   OCTET_ASSIGN_OR_RETURN(const std::vector<Location> src, RealOperands(b, node.inputs));
   using Params = kernels::GridSampleParams;
   Params params;
-  const std::string mode = node.GetString("mode", "linear"), padding = node.GetString("padding_mode", "zeros");
-  params.mode = mode == "nearest" ? Params::Mode::kNearest : mode == "cubic" ? Params::Mode::kCubic : Params::Mode::kLinear;
+  const std::string mode = node.GetString("mode", "linear"),
+                    padding = node.GetString("padding_mode", "zeros");
+  params.mode = mode == "nearest" ? Params::Mode::kNearest
+                : mode == "cubic" ? Params::Mode::kCubic
+                                  : Params::Mode::kLinear;
   params.padding = padding == "border"       ? Params::Padding::kBorder
                    : padding == "reflection" ? Params::Padding::kReflection
                                              : Params::Padding::kZeros;
@@ -53,13 +59,16 @@ absl::Status LowerGridSample(Builder& b, const FusedNode& fused) {
   params.src = src[0].spec;
   params.grid = src[1].spec;
   params.dst = OutputLike(b, fused, src[0]);
-  return EmitOne(b, fused, kernels::CreateGridSample(params, b.env()), src, b.NewBuffer(params.dst));
+  return EmitOne(b, fused, kernels::CreateGridSample(params, b.env()), src,
+                 b.NewBuffer(params.dst));
 }
 
 absl::Status LowerAffineGrid(Builder& b, const FusedNode& fused) {
   OCTET_ASSIGN_OR_RETURN(const std::vector<Location> src, RealOperands(b, {fused.node->inputs[0]}));
-  const kernels::AffineGridParams params{src[0].spec, OutputLike(b, fused, src[0]), CornersOf(*fused.node)};
-  return EmitOne(b, fused, kernels::CreateAffineGrid(params, b.env()), src, b.NewBuffer(params.dst));
+  const kernels::AffineGridParams params{src[0].spec, OutputLike(b, fused, src[0]),
+                                         CornersOf(*fused.node)};
+  return EmitOne(b, fused, kernels::CreateAffineGrid(params, b.env()), src,
+                 b.NewBuffer(params.dst));
 }
 
 // A pad of both signs: what is cut or added in front is half of the difference, rounded down.
@@ -115,10 +124,12 @@ absl::Status LowerDeformConv(Builder& b, const FusedNode& fused) {
   params.dst = OutputLike(b, fused, src[0]);
   params.groups = node.GetInt("group", 1);
   params.offset_groups = node.GetInt("offset_group", 1);
-  const std::vector<int64_t> strides = node.GetInts("strides", {1, 1}), dilations = node.GetInts("dilations", {1, 1});
+  const std::vector<int64_t> strides = node.GetInts("strides", {1, 1}),
+                             dilations = node.GetInts("dilations", {1, 1});
   const std::vector<int64_t> pads = node.GetInts("pads", {0, 0, 0, 0});
   if (strides.size() != 2 || dilations.size() != 2 || pads.size() != 4) {
-    return absl::UnimplementedError("strides, dilations or pads for another number of spatial dimensions than 2");
+    return absl::UnimplementedError(
+        "strides, dilations or pads for another number of spatial dimensions than 2");
   }
   for (size_t d = 0; d < 2; ++d) {
     params.strides[d] = strides[d];
@@ -127,12 +138,14 @@ absl::Status LowerDeformConv(Builder& b, const FusedNode& fused) {
   }
   const int64_t work = NumElements(params.dst.shape) * NumElements(params.weights.shape) /
                        std::max<int64_t>(params.weights.shape[0], 1);
-  return EmitOne(b, fused, kernels::CreateDeformConv(params, b.env()), src, b.NewBuffer(params.dst), work);
+  return EmitOne(b, fused, kernels::CreateDeformConv(params, b.env()), src, b.NewBuffer(params.dst),
+                 work);
 }
 
 absl::Status LowerRoiAlign(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  OCTET_ASSIGN_OR_RETURN(std::vector<Location> src, RealOperands(b, {node.inputs[0], node.inputs[1]}));
+  OCTET_ASSIGN_OR_RETURN(std::vector<Location> src,
+                         RealOperands(b, {node.inputs[0], node.inputs[1]}));
   OCTET_ASSIGN_OR_RETURN(const Location images, b.GetPlain(node.inputs[2]));
   src.push_back(images);
   using Params = kernels::RoiAlignParams;
@@ -142,11 +155,13 @@ absl::Status LowerRoiAlign(Builder& b, const FusedNode& fused) {
   params.images = images.spec;
   params.dst = OutputLike(b, fused, src[0]);
   const std::string mode = node.GetString("mode", "avg");
-  if (mode != "avg" && mode != "max") return absl::InvalidArgumentError(absl::StrCat("mode '", mode, "'"));
+  if (mode != "avg" && mode != "max")
+    return absl::InvalidArgumentError(absl::StrCat("mode '", mode, "'"));
   params.mode = mode == "max" ? Params::Mode::kMax : Params::Mode::kAverage;
-  params.coordinates = node.GetString("coordinate_transformation_mode", "half_pixel") == "half_pixel"
-                           ? Params::Coordinates::kHalfPixel
-                           : Params::Coordinates::kOutputHalfPixel;
+  params.coordinates =
+      node.GetString("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+          ? Params::Coordinates::kHalfPixel
+          : Params::Coordinates::kOutputHalfPixel;
   params.sampling = node.GetInt("sampling_ratio", 0);
   params.scale = node.GetFloat("spatial_scale", 1);
   return EmitOne(b, fused, kernels::CreateRoiAlign(params, b.env()), src, b.NewBuffer(params.dst));
@@ -157,10 +172,13 @@ absl::Status LowerMaxRoiPool(Builder& b, const FusedNode& fused) {
   OCTET_ASSIGN_OR_RETURN(const std::vector<Location> src, RealOperands(b, node.inputs));
   const kernels::MaxRoiPoolParams params{src[0].spec, src[1].spec, OutputLike(b, fused, src[0]),
                                          node.GetFloat("spatial_scale", 1)};
-  return EmitOne(b, fused, kernels::CreateMaxRoiPool(params, b.env()), src, b.NewBuffer(params.dst));
+  return EmitOne(b, fused, kernels::CreateMaxRoiPool(params, b.env()), src,
+                 b.NewBuffer(params.dst));
 }
 
-kernels::SlidingWindow Sliding(const Window& w) { return {w.kernel, w.strides, w.dilations, w.pads_begin}; }
+kernels::SlidingWindow Sliding(const Window& w) {
+  return {w.kernel, w.strides, w.dilations, w.pads_begin};
+}
 
 absl::Status LowerLpPool(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
@@ -182,7 +200,8 @@ absl::Status LowerMaxUnpool(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
   OCTET_ASSIGN_OR_RETURN(const std::vector<Location> src, RealOperands(b, {node.inputs[0]}));
   OCTET_ASSIGN_OR_RETURN(const Location places, b.GetPlain(node.inputs[1]));
-  kernels::MaxUnpoolParams params{src[0].spec, places.spec, OutputLike(b, fused, src[0]), src[0].spec.shape};
+  kernels::MaxUnpoolParams params{src[0].spec, places.spec, OutputLike(b, fused, src[0]),
+                                  src[0].spec.shape};
   const std::vector<int64_t> kernel = node.GetInts("kernel_shape");
   const size_t rank = kernel.size();
   const std::vector<int64_t> strides = node.GetInts("strides", std::vector<int64_t>(rank, 1));
@@ -191,7 +210,8 @@ absl::Status LowerMaxUnpool(Builder& b, const FusedNode& fused) {
     int64_t& dim = params.inferred[d + 2];
     dim = (dim - 1) * strides[d] + kernel[d] - pads[d] - pads[d + rank];
   }
-  return EmitOne(b, fused, kernels::CreateMaxUnpool(params, b.env()), {src[0], places}, b.NewBuffer(params.dst));
+  return EmitOne(b, fused, kernels::CreateMaxUnpool(params, b.env()), {src[0], places},
+                 b.NewBuffer(params.dst));
 }
 
 }  // namespace
@@ -199,13 +219,15 @@ absl::Status LowerMaxUnpool(Builder& b, const FusedNode& fused) {
 absl::Status LowerMaxPoolIndex(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
   OCTET_ASSIGN_OR_RETURN(const Location src, MovableOperand(b, node.inputs[0]));
-  const graph::ValueId known = node.outputs[0] != graph::kNoValue ? node.outputs[0] : node.outputs[1];
+  const graph::ValueId known =
+      node.outputs[0] != graph::kNoValue ? node.outputs[0] : node.outputs[1];
   kernels::MaxPoolIndexParams params;
   params.src = src.spec;
   params.dst = src.spec;
   params.dst.shape = b.info(known).shape;
   const std::vector<int64_t> kernel = node.GetInts("kernel_shape");
-  OCTET_ASSIGN_OR_RETURN(const Window window, WindowOf(node, params.src.shape, params.dst.shape, kernel));
+  OCTET_ASSIGN_OR_RETURN(const Window window,
+                         WindowOf(node, params.src.shape, params.dst.shape, kernel));
   params.window = Sliding(window);
   using Order = kernels::MaxPoolIndexParams::Order;
   params.order = node.GetInt("storage_order", 0) != 0 ? Order::kColumnMajor : Order::kRowMajor;
@@ -220,7 +242,8 @@ absl::Status LowerMaxPoolIndex(Builder& b, const FusedNode& fused) {
   return node.outputs[0] == graph::kNoValue ? absl::OkStatus() : b.Bind(node.outputs[0], dst);
 }
 
-absl::StatusOr<std::vector<Location>> RealOperands(Builder& b, absl::Span<const graph::ValueId> ids) {
+absl::StatusOr<std::vector<Location>> RealOperands(Builder& b,
+                                                   absl::Span<const graph::ValueId> ids) {
   bool same = true;
   DType first = DType::kInvalid;
   for (graph::ValueId id : ids) {
@@ -236,7 +259,8 @@ absl::StatusOr<std::vector<Location>> RealOperands(Builder& b, absl::Span<const 
   return out;
 }
 
-absl::StatusOr<std::vector<Location>> NumberOperands(Builder& b, absl::Span<const graph::ValueId> ids) {
+absl::StatusOr<std::vector<Location>> NumberOperands(Builder& b,
+                                                     absl::Span<const graph::ValueId> ids) {
   for (graph::ValueId id : ids) {
     OCTET_ASSIGN_OR_RETURN(const Location l, b.Get(id));
     if (l.spec.quant.has_value()) return RealOperands(b, ids);

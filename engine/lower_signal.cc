@@ -16,7 +16,8 @@ absl::StatusOr<int64_t> ConstantInt(Builder& b, const Node& node, size_t i, int6
   if (!node.has_input(i)) return absent;
   OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> values, b.ConstantInts(node.inputs[i]));
   if (values.size() == 1) return values[0];
-  return absl::InvalidArgumentError(absl::StrCat("operand ", i, " has ", values.size(), " elements, expected one"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("operand ", i, " has ", values.size(), " elements, expected one"));
 }
 
 absl::Status LowerDft(Builder& b, const FusedNode& fused) {
@@ -25,12 +26,14 @@ absl::Status LowerDft(Builder& b, const FusedNode& fused) {
   const auto rank = static_cast<int64_t>(src[0].spec.shape.size());
   OCTET_ASSIGN_OR_RETURN(int64_t axis, ConstantInt(b, node, 2, -2));
   if (axis < 0) axis += rank;
-  if (axis < 0 || axis >= rank) return absl::InvalidArgumentError(absl::StrCat("axis of an operand of rank ", rank));
+  if (axis < 0 || axis >= rank)
+    return absl::InvalidArgumentError(absl::StrCat("axis of an operand of rank ", rank));
   kernels::DftParams params;
   params.src = params.dst = src[0].spec;
   params.dst.shape = b.info(fused.output).shape;
   params.axis = static_cast<int>(axis);
-  OCTET_ASSIGN_OR_RETURN(params.length, ConstantInt(b, node, 1, src[0].spec.shape[static_cast<size_t>(axis)]));
+  OCTET_ASSIGN_OR_RETURN(params.length,
+                         ConstantInt(b, node, 1, src[0].spec.shape[static_cast<size_t>(axis)]));
   using Direction = kernels::DftParams::Direction;
   params.direction = node.GetInt("inverse", 0) != 0 ? Direction::kInverse : Direction::kForward;
   const Location dst = b.NewBuffer(params.dst);
@@ -71,7 +74,9 @@ absl::Status LowerWindow(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
   using Kind = kernels::WindowKind;
   using Period = kernels::WindowPeriod;
-  const Kind kind = node.op == "HannWindow" ? Kind::kHann : node.op == "HammingWindow" ? Kind::kHamming : Kind::kBlackman;
+  const Kind kind = node.op == "HannWindow"      ? Kind::kHann
+                    : node.op == "HammingWindow" ? Kind::kHamming
+                                                 : Kind::kBlackman;
   const Period period = node.GetInt("periodic", 1) != 0 ? Period::kPeriodic : Period::kSymmetric;
   return EmitTable(b, fused, kernels::WindowTable(kind, period, b.info(fused.output).shape[0]));
 }
@@ -84,7 +89,8 @@ absl::Status LowerMelWeightMatrix(Builder& b, const FusedNode& fused) {
   OCTET_ASSIGN_OR_RETURN(params.sample_rate, ConstantInt(b, node, 2, 0));
   for (size_t i : {size_t{3}, size_t{4}}) {
     OCTET_ASSIGN_OR_RETURN(const std::vector<float> edge, b.ConstantFloats(node.inputs[i]));
-    if (edge.size() != 1) return absl::InvalidArgumentError(absl::StrCat("operand ", i, " is not one number"));
+    if (edge.size() != 1)
+      return absl::InvalidArgumentError(absl::StrCat("operand ", i, " is not one number"));
     (i == 3 ? params.lower_hertz : params.upper_hertz) = edge[0];
   }
   OCTET_ASSIGN_OR_RETURN(std::vector<double> table, kernels::MelTable(params));

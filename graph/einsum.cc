@@ -16,7 +16,8 @@ namespace octet::graph {
 namespace {
 
 constexpr int kEllipsis = -1;
-constexpr int kFirstEllipsisLabel = 256;  // letters are their characters, dimensions under the ellipsis follow
+constexpr int kFirstEllipsisLabel =
+    256;  // letters are their characters, dimensions under the ellipsis follow
 
 // Letters and at most one kEllipsis. Errors name what is wrong with the term.
 absl::StatusOr<Einsum::Labels> ParseTerm(absl::string_view term) {
@@ -46,7 +47,8 @@ void ExpandEllipsis(Einsum::Labels* labels, size_t count, size_t width) {
   const auto at = std::find(labels->begin(), labels->end(), kEllipsis);
   if (at == labels->end()) return;
   Einsum::Labels dims;
-  for (size_t i = width - count; i < width; ++i) dims.push_back(kFirstEllipsisLabel + static_cast<int>(i));
+  for (size_t i = width - count; i < width; ++i)
+    dims.push_back(kFirstEllipsisLabel + static_cast<int>(i));
   labels->insert(labels->erase(at), dims.begin(), dims.end());
 }
 
@@ -70,14 +72,19 @@ Einsum::Labels ImplicitResult(const std::vector<Einsum::Labels>& operands) {
 absl::Status CheckResult(const Einsum& einsum) {
   for (size_t i = 0; i < einsum.result.size(); ++i) {
     const int label = einsum.result[i];
-    const std::string name = label < kFirstEllipsisLabel ? std::string(1, static_cast<char>(label)) : "...";
+    const std::string name =
+        label < kFirstEllipsisLabel ? std::string(1, static_cast<char>(label)) : "...";
     if (std::count(einsum.result.begin(), einsum.result.end(), label) != 1) {
-      return absl::InvalidArgumentError(absl::StrCat("label ", name, " occurs twice in the result"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("label ", name, " occurs twice in the result"));
     }
-    const bool known = std::any_of(einsum.operands.begin(), einsum.operands.end(), [&](const auto& labels) {
-      return std::find(labels.begin(), labels.end(), label) != labels.end();
-    });
-    if (!known) return absl::InvalidArgumentError(absl::StrCat("label ", name, " of the result is in no operand"));
+    const bool known =
+        std::any_of(einsum.operands.begin(), einsum.operands.end(), [&](const auto& labels) {
+          return std::find(labels.begin(), labels.end(), label) != labels.end();
+        });
+    if (!known)
+      return absl::InvalidArgumentError(
+          absl::StrCat("label ", name, " of the result is in no operand"));
   }
   return absl::OkStatus();
 }
@@ -88,8 +95,8 @@ absl::StatusOr<Einsum> ParseEinsum(absl::string_view equation, absl::Span<const 
   const std::vector<absl::string_view> sides = absl::StrSplit(equation, "->");
   const std::vector<absl::string_view> terms = absl::StrSplit(sides[0], ',');
   if (sides.size() > 2 || terms.size() != ranks.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("equation '", absl::CHexEscape(equation), "' for ", ranks.size(), " operands"));
+    return absl::InvalidArgumentError(absl::StrCat("equation '", absl::CHexEscape(equation),
+                                                   "' for ", ranks.size(), " operands"));
   }
   Einsum einsum;
   size_t width = 0;
@@ -99,8 +106,8 @@ absl::StatusOr<Einsum> ParseEinsum(absl::string_view equation, absl::Span<const 
     const bool ellipsis = HasEllipsis(labels);
     const size_t letters = labels.size() - (ellipsis ? 1 : 0);
     if (ellipsis ? ranks[i] < letters : ranks[i] != letters) {
-      return absl::InvalidArgumentError(absl::StrCat("term '", absl::CHexEscape(terms[i]), "' for operand ", i,
-                                                     " of rank ", ranks[i]));
+      return absl::InvalidArgumentError(absl::StrCat("term '", absl::CHexEscape(terms[i]),
+                                                     "' for operand ", i, " of rank ", ranks[i]));
     }
     hidden.push_back(ranks[i] - letters);
     width = std::max(width, hidden.back());

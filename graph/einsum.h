@@ -1,7 +1,8 @@
 // The equation of Einsum: which dimension of which operand carries which label.
 //
-// "bij,bjk->bik", "...ij->...ji", "ii" (result: labels that occur once, in alphabetical order). Dimensions under an
-// ellipsis get labels of their own, matched from the right as numpy broadcasts. Source: ONNX Einsum-12.
+// "bij,bjk->bik", "...ij->...ji", "ii" (result: labels that occur once, in alphabetical order).
+// Dimensions under an ellipsis get labels of their own, matched from the right as numpy broadcasts.
+// Source: ONNX Einsum-12.
 #ifndef OCTET_GRAPH_EINSUM_H_
 #define OCTET_GRAPH_EINSUM_H_
 
@@ -19,7 +20,8 @@ struct Einsum {
   Labels result;                 // distinct
 };
 
-// Labels for operands of these ranks. Errors: kInvalidArgument (not an equation, or one that does not fit the ranks).
+// Labels for operands of these ranks. Errors: kInvalidArgument (not an equation, or one that does
+// not fit the ranks).
 absl::StatusOr<Einsum> ParseEinsum(absl::string_view equation, absl::Span<const size_t> ranks);
 
 }  // namespace octet::graph

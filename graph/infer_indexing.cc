@@ -73,7 +73,8 @@ absl::StatusOr<Results> ScatterElements(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(SameType(args, 0, 2));
   OCTET_RETURN_IF_ERROR(CheckReduction(args.node));
   if (args.shape(0).has_value()) {
-    OCTET_RETURN_IF_ERROR(NormalizeAxis(args.node.GetInt("axis", 0), args.shape(0)->size()).status());
+    OCTET_RETURN_IF_ERROR(
+        NormalizeAxis(args.node.GetInt("axis", 0), args.shape(0)->size()).status());
   }
   return One(args.dtype(0), args.shape(0));
 }
@@ -129,10 +130,14 @@ absl::StatusOr<Results> ReverseSequence(const RuleArgs& args) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"Gather", Gather, 2, 2},     {"GatherElements", GatherElements, 2, 2},
+    {"Gather", Gather, 2, 2},
+    {"GatherElements", GatherElements, 2, 2},
     {"GatherND", GatherNd, 2, 2},
-    {"OneHot", OneHot, 3, 3},     {"ReverseSequence", ReverseSequence, 2, 2},
-    {"ScatterElements", ScatterElements, 3, 3}, {"ScatterND", ScatterNd, 3, 3}, {"TopK", TopK, 2, 2},
+    {"OneHot", OneHot, 3, 3},
+    {"ReverseSequence", ReverseSequence, 2, 2},
+    {"ScatterElements", ScatterElements, 3, 3},
+    {"ScatterND", ScatterNd, 3, 3},
+    {"TopK", TopK, 2, 2},
 };
 
 }  // namespace

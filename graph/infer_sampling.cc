@@ -1,7 +1,8 @@
-// Shape rules of operators that sample, crop or unfold images, of regions of interest, and of Einsum.
+// Shape rules of operators that sample, crop or unfold images, of regions of interest, and of
+// Einsum.
 //
-// Source: ONNX AffineGrid-20, CenterCropPad-18, Col2Im-18, DeformConv-22, Einsum-12, GridSample-22, MaxRoiPool-22,
-// MaxUnpool-22, RoiAlign-22.
+// Source: ONNX AffineGrid-20, CenterCropPad-18, Col2Im-18, DeformConv-22, Einsum-12, GridSample-22,
+// MaxRoiPool-22, MaxUnpool-22, RoiAlign-22.
 #include <algorithm>
 #include <map>
 
@@ -29,7 +30,8 @@ absl::StatusOr<Results> Einsum(const RuleArgs& args) {
     if (!args.shape(i).has_value()) return One(args.dtype(0), std::nullopt);
     ranks.push_back(args.shape(i)->size());
   }
-  OCTET_ASSIGN_OR_RETURN(const auto einsum, ParseEinsum(args.node.GetString("equation", ""), ranks));
+  OCTET_ASSIGN_OR_RETURN(const auto einsum,
+                         ParseEinsum(args.node.GetString("equation", ""), ranks));
   std::map<int, int64_t> sizes;
   for (size_t i = 0; i < einsum.operands.size(); ++i) {
     for (size_t d = 0; d < ranks[i]; ++d) {
@@ -40,8 +42,8 @@ absl::StatusOr<Results> Einsum(const RuleArgs& args) {
         it->second = dim;
         continue;
       }
-      OCTET_ASSIGN_OR_RETURN(it->second,
-                             MergeDims(it->second, dim, absl::StrCat("dimension ", d, " of operand ", i)));
+      OCTET_ASSIGN_OR_RETURN(
+          it->second, MergeDims(it->second, dim, absl::StrCat("dimension ", d, " of operand ", i)));
     }
   }
   Shape out;
@@ -57,13 +59,16 @@ absl::StatusOr<Results> GridSample(const RuleArgs& args) {
   }
   const std::string padding = args.node.GetString("padding_mode", "zeros");
   if (padding != "zeros" && padding != "border" && padding != "reflection") {
-    return Invalid("attribute 'padding_mode' is '", padding, "', expected zeros, border or reflection");
+    return Invalid("attribute 'padding_mode' is '", padding,
+                   "', expected zeros, border or reflection");
   }
-  if (!args.shape(0).has_value() || !args.shape(1).has_value()) return One(args.dtype(0), std::nullopt);
+  if (!args.shape(0).has_value() || !args.shape(1).has_value())
+    return One(args.dtype(0), std::nullopt);
   const Shape& x = *args.shape(0);
   const Shape& grid = *args.shape(1);
   OCTET_RETURN_IF_ERROR(RequireRank(x, 3, 5));
-  if (grid.size() != x.size() || (Known(grid.back()) && grid.back() != static_cast<int64_t>(x.size()) - 2)) {
+  if (grid.size() != x.size() ||
+      (Known(grid.back()) && grid.back() != static_cast<int64_t>(x.size()) - 2)) {
     return Invalid("grid of shape ", Str(grid), " for an input of shape ", Str(x));
   }
   OCTET_ASSIGN_OR_RETURN(const int64_t batch, MergeDims(x[0], grid[0], "batch of the grid"));
@@ -76,13 +81,15 @@ absl::StatusOr<Results> AffineGrid(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(RequireFloat(args, 0));
   OCTET_ASSIGN_OR_RETURN(const auto size, args.Integers(1, "size"));
   if (!size.has_value()) return One(args.dtype(0), std::nullopt);
-  if (size->size() != 4 && size->size() != 5) return Invalid("size of ", size->size(), " numbers, expected 4 or 5");
+  if (size->size() != 4 && size->size() != 5)
+    return Invalid("size of ", size->size(), " numbers, expected 4 or 5");
   const int64_t spatial = static_cast<int64_t>(size->size()) - 2;
   if (args.shape(0).has_value()) {
     const Shape& theta = *args.shape(0);
     OCTET_RETURN_IF_ERROR(RequireRank(theta, 3, 3));
     if ((Known(theta[1]) && theta[1] != spatial) || (Known(theta[2]) && theta[2] != spatial + 1)) {
-      return Invalid("theta of shape ", Str(theta), ", expected [N, ", spatial, ", ", spatial + 1, "]");
+      return Invalid("theta of shape ", Str(theta), ", expected [N, ", spatial, ", ", spatial + 1,
+                     "]");
     }
   }
   OCTET_ASSIGN_OR_RETURN(const int64_t n, DimOf((*size)[0], "size"));
@@ -123,8 +130,8 @@ absl::StatusOr<Results> Col2Im(const RuleArgs& args) {
   if (args.shape(0).has_value()) OCTET_RETURN_IF_ERROR(RequireRank(*args.shape(0), 3, 3));
   if (!image.has_value()) return One(args.dtype(0), std::nullopt);
   if (image->empty() || (block.has_value() && block->size() != image->size())) {
-    return Invalid("block_shape of ", block.has_value() ? block->size() : 0, " numbers for an image_shape of ",
-                   image->size());
+    return Invalid("block_shape of ", block.has_value() ? block->size() : 0,
+                   " numbers for an image_shape of ", image->size());
   }
   int64_t channels = kUnknownDim;
   if (block.has_value() && Known(DimOf(args, 0, 1))) {
@@ -154,7 +161,8 @@ absl::StatusOr<Results> DeformConv(const RuleArgs& args) {
   for (size_t i : {size_t{0}, size_t{1}, size_t{2}}) {
     if (args.shape(i).has_value()) OCTET_RETURN_IF_ERROR(RequireRank(*args.shape(i), 4, 4));
   }
-  return One(args.dtype(0), Shape{DimOf(args, 0, 0), DimOf(args, 1, 0), DimOf(args, 2, 2), DimOf(args, 2, 3)});
+  return One(args.dtype(0),
+             Shape{DimOf(args, 0, 0), DimOf(args, 1, 0), DimOf(args, 2, 2), DimOf(args, 2, 3)});
 }
 
 absl::StatusOr<Results> RoiAlign(const RuleArgs& args) {
@@ -163,16 +171,20 @@ absl::StatusOr<Results> RoiAlign(const RuleArgs& args) {
     const size_t rank = i == 0 ? 4 : i == 1 ? 2 : 1;
     if (args.shape(i).has_value()) OCTET_RETURN_IF_ERROR(RequireRank(*args.shape(i), rank, rank));
   }
-  OCTET_ASSIGN_OR_RETURN(const int64_t rois, MergeDims(DimOf(args, 1, 0), DimOf(args, 2, 0), "batch_indices"));
-  OCTET_ASSIGN_OR_RETURN(const int64_t height, CheckedDim(args.node.GetInt("output_height", 1), "output_height"));
-  OCTET_ASSIGN_OR_RETURN(const int64_t width, CheckedDim(args.node.GetInt("output_width", 1), "output_width"));
+  OCTET_ASSIGN_OR_RETURN(const int64_t rois,
+                         MergeDims(DimOf(args, 1, 0), DimOf(args, 2, 0), "batch_indices"));
+  OCTET_ASSIGN_OR_RETURN(const int64_t height,
+                         CheckedDim(args.node.GetInt("output_height", 1), "output_height"));
+  OCTET_ASSIGN_OR_RETURN(const int64_t width,
+                         CheckedDim(args.node.GetInt("output_width", 1), "output_width"));
   return One(args.dtype(0), Shape{rois, DimOf(args, 0, 1), height, width});
 }
 
 absl::StatusOr<Results> MaxRoiPool(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(RequireFloat(args, 0));
   const std::vector<int64_t> pooled = args.node.GetInts("pooled_shape");
-  if (pooled.size() != 2) return Invalid("attribute 'pooled_shape' has ", pooled.size(), " numbers, expected 2");
+  if (pooled.size() != 2)
+    return Invalid("attribute 'pooled_shape' has ", pooled.size(), " numbers, expected 2");
   if (args.shape(0).has_value()) OCTET_RETURN_IF_ERROR(RequireRank(*args.shape(0), 4, 4));
   Shape out = {DimOf(args, 1, 0), DimOf(args, 0, 1)};
   for (int64_t size : pooled) {
@@ -190,11 +202,12 @@ absl::StatusOr<Results> MaxUnpool(const RuleArgs& args) {
   OCTET_RETURN_IF_ERROR(RequireRank(x, 3, kMaxRank));
   const size_t spatial = x.size() - 2;
   const std::vector<int64_t> kernel = args.node.GetInts("kernel_shape");
-  const std::vector<int64_t> strides = args.node.GetInts("strides", std::vector<int64_t>(spatial, 1));
+  const std::vector<int64_t> strides =
+      args.node.GetInts("strides", std::vector<int64_t>(spatial, 1));
   const std::vector<int64_t> pads = args.node.GetInts("pads", std::vector<int64_t>(2 * spatial, 0));
   if (kernel.size() != spatial || strides.size() != spatial || pads.size() != 2 * spatial) {
-    return Invalid("kernel_shape, strides and pads have ", kernel.size(), ", ", strides.size(), " and ", pads.size(),
-                   " numbers for an input of shape ", Str(x));
+    return Invalid("kernel_shape, strides and pads have ", kernel.size(), ", ", strides.size(),
+                   " and ", pads.size(), " numbers for an input of shape ", Str(x));
   }
   if (declared.has_value() && declared->size() != x.size()) {
     return Invalid("output_shape of ", declared->size(), " numbers for an input of shape ", Str(x));
@@ -202,31 +215,36 @@ absl::StatusOr<Results> MaxUnpool(const RuleArgs& args) {
   Shape out = {x[0], x[1]};
   for (size_t i = 0; i < spatial; ++i) {
     if (args.has(2)) {
-      OCTET_ASSIGN_OR_RETURN(
-          const int64_t dim, declared.has_value() ? DimOf((*declared)[i + 2], "output_shape") : kUnknownDim);
+      OCTET_ASSIGN_OR_RETURN(const int64_t dim, declared.has_value()
+                                                    ? DimOf((*declared)[i + 2], "output_shape")
+                                                    : kUnknownDim);
       out.push_back(dim);
       continue;
     }
     for (int64_t value : {kernel[i], strides[i], pads[i], pads[i + spatial]}) {
-      if (value < 0 || value > kMaxAttribute) return Invalid("kernel_shape, strides or pads contain ", value);
+      if (value < 0 || value > kMaxAttribute)
+        return Invalid("kernel_shape, strides or pads contain ", value);
     }
     if (!Known(x[i + 2])) {
       out.push_back(kUnknownDim);
       continue;
     }
-    OCTET_ASSIGN_OR_RETURN(const int64_t steps,
-                           CheckedMul(std::max<int64_t>(x[i + 2] - 1, 0), strides[i], "output size"));
-    OCTET_ASSIGN_OR_RETURN(const int64_t dim,
-                           CheckedDim(steps + kernel[i] - pads[i] - pads[i + spatial], "output size"));
+    OCTET_ASSIGN_OR_RETURN(const int64_t steps, CheckedMul(std::max<int64_t>(x[i + 2] - 1, 0),
+                                                           strides[i], "output size"));
+    OCTET_ASSIGN_OR_RETURN(
+        const int64_t dim,
+        CheckedDim(steps + kernel[i] - pads[i] - pads[i + spatial], "output size"));
     out.push_back(dim);
   }
   return One(args.dtype(0), std::move(out));
 }
 
 constexpr RuleEntry kRules[] = {
-    {"AffineGrid", AffineGrid, 2, 2}, {"CenterCropPad", CenterCropPad, 2, 2}, {"Col2Im", Col2Im, 3, 3},
-    {"DeformConv", DeformConv, 3, 5}, {"Einsum", Einsum, 1, kVariadic},       {"GridSample", GridSample, 2, 2},
-    {"MaxRoiPool", MaxRoiPool, 2, 2}, {"MaxUnpool", MaxUnpool, 2, 3},         {"RoiAlign", RoiAlign, 3, 3},
+    {"AffineGrid", AffineGrid, 2, 2}, {"CenterCropPad", CenterCropPad, 2, 2},
+    {"Col2Im", Col2Im, 3, 3},         {"DeformConv", DeformConv, 3, 5},
+    {"Einsum", Einsum, 1, kVariadic}, {"GridSample", GridSample, 2, 2},
+    {"MaxRoiPool", MaxRoiPool, 2, 2}, {"MaxUnpool", MaxUnpool, 2, 3},
+    {"RoiAlign", RoiAlign, 3, 3},
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Shape rules of signal processing and of n-gram counts.
 //
-// Source: ONNX DFT-20, STFT-17, HannWindow-17, HammingWindow-17, BlackmanWindow-17, MelWeightMatrix-17,
-// TfIdfVectorizer-9.
+// Source: ONNX DFT-20, STFT-17, HannWindow-17, HammingWindow-17, BlackmanWindow-17,
+// MelWeightMatrix-17, TfIdfVectorizer-9.
 #include <algorithm>
 
 #include "graph/infer_rules.h"
@@ -13,7 +13,8 @@ namespace {
 absl::StatusOr<Element> Scalar(const RuleArgs& args, size_t i, absl::string_view what) {
   OCTET_ASSIGN_OR_RETURN(const auto elements, args.Integers(i, what));
   if (!elements.has_value()) return Element();
-  if (elements->size() != 1) return Invalid(what, " has ", elements->size(), " elements, expected one");
+  if (elements->size() != 1)
+    return Invalid(what, " has ", elements->size(), " elements, expected one");
   return elements->front();
 }
 
@@ -36,12 +37,15 @@ absl::StatusOr<Results> Dft(const RuleArgs& args) {
   Shape out = *args.shape(0);
   OCTET_RETURN_IF_ERROR(RequireRank(out, 2, kMaxRank));
   if (Known(out.back()) && out.back() != 1 && out.back() != 2) {
-    return Invalid("operand of shape ", Str(out), ", expected 1 (real) or 2 (complex) in its last dimension");
+    return Invalid("operand of shape ", Str(out),
+                   ", expected 1 (real) or 2 (complex) in its last dimension");
   }
   out.back() = 2;
   if (args.has(2) && !axis_element.known) return One(args.dtype(0), AllUnknown(out.size()));
-  OCTET_ASSIGN_OR_RETURN(const int axis, NormalizeAxis(args.has(2) ? axis_element.integer : -2, out.size()));
-  if (axis == static_cast<int>(out.size()) - 1) return Invalid("axis ", axis, " is that of real and imaginary parts");
+  OCTET_ASSIGN_OR_RETURN(const int axis,
+                         NormalizeAxis(args.has(2) ? axis_element.integer : -2, out.size()));
+  if (axis == static_cast<int>(out.size()) - 1)
+    return Invalid("axis ", axis, " is that of real and imaginary parts");
   if (args.has(1)) {
     OCTET_ASSIGN_OR_RETURN(out[axis], Length(wanted, "dft_length"));
   }
@@ -77,12 +81,15 @@ absl::StatusOr<Results> Stft(const RuleArgs& args) {
     }
   }
   int64_t frames = kUnknownDim;
-  if (step.known && step.integer < 1) return Invalid("frame_step is ", step.integer, ", expected at least 1");
+  if (step.known && step.integer < 1)
+    return Invalid("frame_step is ", step.integer, ", expected at least 1");
   if (step.known && Known(x[1]) && Known(frame)) {
-    if (frame > x[1] || frame < 1) return Invalid("frames of ", frame, " from a signal of ", x[1], " samples");
+    if (frame > x[1] || frame < 1)
+      return Invalid("frames of ", frame, " from a signal of ", x[1], " samples");
     frames = (x[1] - frame) / step.integer + 1;
   }
-  return One(args.dtype(0), Shape{x[0], frames, Bins(frame, args.node.GetInt("onesided", 1) != 0), 2});
+  return One(args.dtype(0),
+             Shape{x[0], frames, Bins(frame, args.node.GetInt("onesided", 1) != 0), 2});
 }
 
 absl::StatusOr<DType> OutputType(const RuleArgs& args) {
@@ -125,9 +132,12 @@ absl::StatusOr<Results> TfIdf(const RuleArgs& args) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"BlackmanWindow", Window, 1, 1}, {"DFT", Dft, 1, 3},
-    {"HammingWindow", Window, 1, 1},  {"HannWindow", Window, 1, 1},
-    {"MelWeightMatrix", MelWeightMatrix, 5, 5}, {"STFT", Stft, 2, 4},
+    {"BlackmanWindow", Window, 1, 1},
+    {"DFT", Dft, 1, 3},
+    {"HammingWindow", Window, 1, 1},
+    {"HannWindow", Window, 1, 1},
+    {"MelWeightMatrix", MelWeightMatrix, 5, 5},
+    {"STFT", Stft, 2, 4},
     {"TfIdfVectorizer", TfIdf, 1, 1},
 };
 

@@ -1,4 +1,5 @@
-// Rules for sampling and signal operators whose attributes changed their place or meaning between opsets.
+// Rules for sampling and signal operators whose attributes changed their place or meaning between
+// opsets.
 #include <string>
 #include <utility>
 
@@ -15,7 +16,8 @@ using graph::kNoValue;
 // Opset 17 had the axis as an attribute, counted from 1; opset 20 as input 2 with default -2.
 absl::Status TranslateDft(NodeImporter& node) {
   if (node.opset() < 20) {
-    if (node.has_input(2)) return absl::InvalidArgumentError("3 inputs, expected at most 2 before opset 20");
+    if (node.has_input(2))
+      return absl::InvalidArgumentError("3 inputs, expected at most 2 before opset 20");
     node.inputs.resize(3, kNoValue);
     node.inputs[2] = node.AddConstant("axis", Tensor::FromS64({}, {node.Int("axis", 1)}));
     node.attributes.erase("axis");
@@ -44,7 +46,8 @@ absl::Status TranslateRoiAlign(NodeImporter& node) {
 
 absl::Status TranslateTfIdf(NodeImporter& node) {
   if (node.Has("pool_strings") && !node.Has("pool_int64s")) {
-    return absl::UnimplementedError("TfIdfVectorizer over STRING n-grams (pool_strings) is not supported");
+    return absl::UnimplementedError(
+        "TfIdfVectorizer over STRING n-grams (pool_strings) is not supported");
   }
   node.attributes.erase("pool_strings");
   return node.EmitSelf();

@@ -13,7 +13,8 @@ namespace {
 template <typename T>
 struct Accumulator {
   using C = ComputeType<T>;
-  using Type = typename std::conditional_t<std::is_integral_v<C>, std::make_unsigned<C>, std::type_identity<C>>::type;
+  using Type = typename std::conditional_t<std::is_integral_v<C>, std::make_unsigned<C>,
+                                           std::type_identity<C>>::type;
 };
 
 template <typename T>
@@ -40,10 +41,12 @@ void Lanes(const CumSumParams& p, size_t axis, const T* src, T* dst, int64_t beg
 
 absl::StatusOr<std::unique_ptr<Kernel>> CreateCumSum(const CumSumParams& p, const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckIndexType("cumulative sum", p.axis.dtype));
-  OCTET_RETURN_IF_ERROR(WithType("cumulative sum", p.src.dtype, [](auto) { return absl::OkStatus(); }));
+  OCTET_RETURN_IF_ERROR(
+      WithType("cumulative sum", p.src.dtype, [](auto) { return absl::OkStatus(); }));
   if (NumElements(p.axis.shape) != 1 || p.src.shape.empty() || p.src.quant.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat("cumulative sum: axis of shape ", ShapeString(p.axis.shape),
-                                                   " for ", ShapeString(p.src.shape)));
+    return absl::InvalidArgumentError(absl::StrCat("cumulative sum: axis of shape ",
+                                                   ShapeString(p.axis.shape), " for ",
+                                                   ShapeString(p.src.shape)));
   }
   return MakeCheckedKernel("lanes", 0, [p](const BindArgs& args) -> absl::Status {
     const auto rank = static_cast<int64_t>(p.src.shape.size());
@@ -57,10 +60,11 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateCumSum(const CumSumParams& p, cons
     const int64_t lanes = size == 0 ? 0 : NumElements(p.src.shape) / size;
     return WithType("cumulative sum", p.src.dtype, [&](auto t) {
       using T = decltype(t);
-      RunParallel(args.parallel, lanes, kGrainBytes / 4 / (size + 1) + 1, [&](int64_t begin, int64_t end) {
-        Lanes(p, static_cast<size_t>(axis), static_cast<const T*>(args.src[0]), static_cast<T*>(args.dst[0]), begin,
-              end);
-      });
+      RunParallel(args.parallel, lanes, kGrainBytes / 4 / (size + 1) + 1,
+                  [&](int64_t begin, int64_t end) {
+                    Lanes(p, static_cast<size_t>(axis), static_cast<const T*>(args.src[0]),
+                          static_cast<T*>(args.dst[0]), begin, end);
+                  });
       return absl::OkStatus();
     });
   });

@@ -1,12 +1,13 @@
 // Discrete Fourier transform along an axis, and of windowed frames of a signal.
 //
-//   DFT   dst[o, k, i] = sum over j < length of x[o, j, i] exp(-+ 2 pi i j k / length)   (inverse: +, over length)
-//   STFT  dst[b, f, k] = sum over j < length of window[j] x[b, f * step + j] exp(-2 pi i j k / length)
+//   DFT   dst[o, k, i] = sum over j < length of x[o, j, i] exp(-+ 2 pi i j k / length)   (inverse:
+//   +, over length) STFT  dst[b, f, k] = sum over j < length of window[j] x[b, f * step + j] exp(-2
+//   pi i j k / length)
 //
-// Numbers are real or complex (a last dimension of 1 or 2; dst always 2). What a source lacks up to `length` counts as 0.
-// dst holds the first of the `length` results that its shape has room for (one-sided results). Any float type, computed
-// in f64. DFT: src[0] = x. STFT: src[0] = signal, src[1] = window [length] where there is one. Plain.
-// Source: ONNX DFT-20, STFT-17.
+// Numbers are real or complex (a last dimension of 1 or 2; dst always 2). What a source lacks up to
+// `length` counts as 0. dst holds the first of the `length` results that its shape has room for
+// (one-sided results). Any float type, computed in f64. DFT: src[0] = x. STFT: src[0] = signal,
+// src[1] = window [length] where there is one. Plain. Source: ONNX DFT-20, STFT-17.
 #ifndef OCTET_KERNELS_PLAIN_DFT_H_
 #define OCTET_KERNELS_PLAIN_DFT_H_
 

@@ -35,7 +35,8 @@ Fft::Fft(int64_t n) : n_(n), factors_(PrimeFactors(n)) {
     chirp_.push_back(std::polar(1.0, -kPi * static_cast<double>(square) / static_cast<double>(n)));
     square = (square + 2 * j + 1) % (2 * n);
   }
-  std::vector<Complex> kernel(static_cast<size_t>(size)), work(static_cast<size_t>(padded_->work_elements()));
+  std::vector<Complex> kernel(static_cast<size_t>(size)),
+      work(static_cast<size_t>(padded_->work_elements()));
   for (int64_t j = 0; j < n; ++j) {
     kernel[static_cast<size_t>(j)] = std::conj(chirp_[static_cast<size_t>(j)]);
     if (j > 0) kernel[static_cast<size_t>(size - j)] = std::conj(chirp_[static_cast<size_t>(j)]);
@@ -55,18 +56,21 @@ void Fft::Transform(const Complex* in, Complex* out, Complex* work) const {
 }
 
 // Decimation in time: the n / p elements at stride p of each residue, then a butterfly of p.
-void Fft::Recurse(const Complex* in, int64_t stride, Complex* out, int64_t n, size_t factor, Complex* work) const {
+void Fft::Recurse(const Complex* in, int64_t stride, Complex* out, int64_t n, size_t factor,
+                  Complex* work) const {
   if (n == 1) {
     *out = *in;
     return;
   }
   const int64_t p = factors_[factor], m = n / p, root_step = n_ / n;
-  for (int64_t r = 0; r < p; ++r) Recurse(in + r * stride, stride * p, out + r * m, m, factor + 1, work);
+  for (int64_t r = 0; r < p; ++r)
+    Recurse(in + r * stride, stride * p, out + r * m, m, factor + 1, work);
   const Complex* roots = roots_.data();
   if (p == 2) {
     for (int64_t k = 0; k < m; ++k) {
       const Complex w = roots[k * root_step], odd = out[m + k];
-      const Complex t(odd.real() * w.real() - odd.imag() * w.imag(), odd.real() * w.imag() + odd.imag() * w.real());
+      const Complex t(odd.real() * w.real() - odd.imag() * w.imag(),
+                      odd.real() * w.imag() + odd.imag() * w.real());
       out[m + k] = out[k] - t;
       out[k] += t;
     }

@@ -2,8 +2,8 @@
 //
 //   out[k] = sum over j of in[j] exp(-2 pi i j k / n)
 //
-// Mixed radix over the prime factors of n; lengths with a prime factor above kMaxPrime as a convolution over powers of
-// two (L. Bluestein, 1970). O(n log n) for every length.
+// Mixed radix over the prime factors of n; lengths with a prime factor above kMaxPrime as a
+// convolution over powers of two (L. Bluestein, 1970). O(n log n) for every length.
 #ifndef OCTET_KERNELS_PLAIN_FFT_H_
 #define OCTET_KERNELS_PLAIN_FFT_H_
 
@@ -29,15 +29,16 @@ class Fft {
   void Transform(const Complex* in, Complex* out, Complex* work) const;
 
  private:
-  void Recurse(const Complex* in, int64_t stride, Complex* out, int64_t n, size_t factor, Complex* work) const;
+  void Recurse(const Complex* in, int64_t stride, Complex* out, int64_t n, size_t factor,
+               Complex* work) const;
   void Bluestein(const Complex* in, Complex* out, Complex* work) const;
 
   int64_t n_;
-  std::vector<int64_t> factors_;   // empty with Bluestein
-  std::vector<Complex> roots_;     // exp(-2 pi i j / n)
-  std::unique_ptr<Fft> padded_;    // of a power of two, with Bluestein
-  std::vector<Complex> chirp_;     // exp(-pi i j^2 / n)
-  std::vector<Complex> filter_;    // transform of the conjugate chirp, padded
+  std::vector<int64_t> factors_;  // empty with Bluestein
+  std::vector<Complex> roots_;    // exp(-2 pi i j / n)
+  std::unique_ptr<Fft> padded_;   // of a power of two, with Bluestein
+  std::vector<Complex> chirp_;    // exp(-pi i j^2 / n)
+  std::vector<Complex> filter_;   // transform of the conjugate chirp, padded
 };
 
 }  // namespace octet::kernels

@@ -1,4 +1,5 @@
-// GatherElements and GatherND: positions checked as they are used; constant tuples become runs of one copy each.
+// GatherElements and GatherND: positions checked as they are used; constant tuples become runs of
+// one copy each.
 #include <cstring>
 
 #include "base/status.h"
@@ -16,20 +17,21 @@ absl::Status CheckElements(const GatherElementsParams& p) {
   OCTET_RETURN_IF_ERROR(CheckSized("gather elements", p.src.dtype));
   OCTET_RETURN_IF_ERROR(CheckIndexType("gather elements", p.indices.dtype));
   const size_t rank = p.src.shape.size();
-  bool fits = p.indices.shape.size() == rank && p.dst.shape == p.indices.shape && p.dst.dtype == p.src.dtype &&
-              p.axis >= 0 && p.axis < static_cast<int>(rank);
+  bool fits = p.indices.shape.size() == rank && p.dst.shape == p.indices.shape &&
+              p.dst.dtype == p.src.dtype && p.axis >= 0 && p.axis < static_cast<int>(rank);
   for (size_t d = 0; fits && d < rank; ++d) {
     fits = d == static_cast<size_t>(p.axis) || p.indices.shape[d] <= p.src.shape[d];
   }
   if (fits) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("gather elements: indices of shape ", ShapeString(p.indices.shape),
-                                                 " along axis ", p.axis, " of ", ShapeString(p.src.shape)));
+  return absl::InvalidArgumentError(absl::StrCat("gather elements: indices of shape ",
+                                                 ShapeString(p.indices.shape), " along axis ",
+                                                 p.axis, " of ", ShapeString(p.src.shape)));
 }
 
 // Elements [begin, end) of dst.
 template <typename T, typename I>
-void GatherRange(const LoopNest& nest, int64_t axis_size, int64_t axis_stride, const BindArgs& args, int64_t begin,
-                 int64_t end, FirstBad* bad) {
+void GatherRange(const LoopNest& nest, int64_t axis_size, int64_t axis_stride, const BindArgs& args,
+                 int64_t begin, int64_t end, FirstBad* bad) {
   const T* src = static_cast<const T*>(args.src[0]);
   const I* indices = static_cast<const I*>(args.src[1]);
   T* dst = static_cast<T*>(args.dst[0]);
@@ -50,7 +52,8 @@ void GatherRange(const LoopNest& nest, int64_t axis_size, int64_t axis_stride, c
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Kernel>> CreateGatherElements(const GatherElementsParams& p, const KernelEnv&) {
+absl::StatusOr<std::unique_ptr<Kernel>> CreateGatherElements(const GatherElementsParams& p,
+                                                             const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckElements(p));
   Shape strides = StridesOf(p.src.shape);
   const int64_t axis_stride = strides[static_cast<size_t>(p.axis)];
@@ -63,13 +66,14 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateGatherElements(const GatherElement
     WithSize(p.src.dtype, [&](auto t) {
       WithIndex(p.indices.dtype, [&](auto i) {
         RunParallel(args.parallel, n, kGrainBytes / 8, [&](int64_t begin, int64_t end) {
-          GatherRange<decltype(t), decltype(i)>(nest, axis_size, axis_stride, args, begin, end, &bad);
+          GatherRange<decltype(t), decltype(i)>(nest, axis_size, axis_stride, args, begin, end,
+                                                &bad);
         });
       });
     });
     if (bad.none()) return absl::OkStatus();
-    return OutsideError("gather elements", LoadInteger(p.indices.dtype, args.src[1], bad.element()), bad.element(),
-                        axis_size);
+    return OutsideError("gather elements", LoadInteger(p.indices.dtype, args.src[1], bad.element()),
+                        bad.element(), axis_size);
   });
 }
 
@@ -79,15 +83,18 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateGatherNd(const GatherNdParams& p, 
                          IndexTuples::Create("gather", p.src.shape, p.indices, p.batch_dims));
   const int64_t bytes = BytesOf(p.src.dtype);
   const int64_t slice = tuples.slice_elements() * bytes;
-  if (NumElements(p.dst.shape) != tuples.count() * tuples.slice_elements() || p.dst.dtype != p.src.dtype) {
-    return absl::InvalidArgumentError(absl::StrCat("gather: result of shape ", ShapeString(p.dst.shape), " from ",
-                                                   ShapeString(p.src.shape), " at ", ShapeString(p.indices.shape)));
+  if (NumElements(p.dst.shape) != tuples.count() * tuples.slice_elements() ||
+      p.dst.dtype != p.src.dtype) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("gather: result of shape ", ShapeString(p.dst.shape), " from ",
+                     ShapeString(p.src.shape), " at ", ShapeString(p.indices.shape)));
   }
   if (p.constant_indices.valid()) {
-    OCTET_ASSIGN_OR_RETURN(const std::vector<IndexRun> runs, tuples.Runs(p.constant_indices.data()));
+    OCTET_ASSIGN_OR_RETURN(const std::vector<IndexRun> runs,
+                           tuples.Runs(p.constant_indices.data()));
     return MakeFunctionKernel("runs", 0, [=](const BindArgs& args) {
-      RunParallel(args.parallel, static_cast<int64_t>(runs.size()), kGrainBytes / std::max<int64_t>(slice, 1) + 1,
-                  [&](int64_t begin, int64_t end) {
+      RunParallel(args.parallel, static_cast<int64_t>(runs.size()),
+                  kGrainBytes / std::max<int64_t>(slice, 1) + 1, [&](int64_t begin, int64_t end) {
                     for (int64_t i = begin; i < end; ++i) {
                       const IndexRun& run = runs[static_cast<size_t>(i)];
                       std::memcpy(static_cast<std::byte*>(args.dst[0]) + run.tuple * slice,
@@ -99,18 +106,20 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateGatherNd(const GatherNdParams& p, 
   }
   return MakeCheckedKernel("slices", 0, [=](const BindArgs& args) -> absl::Status {
     FirstBad bad;
-    RunParallel(args.parallel, tuples.count(), kGrainBytes / 2 / (slice + 8) + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t offset = tuples.OffsetOf(args.src[1], i);
-        if (offset < 0) {
-          bad.Note(i);
-          continue;
-        }
-        if (slice == 0) continue;
-        std::memcpy(static_cast<std::byte*>(args.dst[0]) + i * slice,
-                    static_cast<const std::byte*>(args.src[0]) + offset * bytes, static_cast<size_t>(slice));
-      }
-    });
+    RunParallel(args.parallel, tuples.count(), kGrainBytes / 2 / (slice + 8) + 1,
+                [&](int64_t begin, int64_t end) {
+                  for (int64_t i = begin; i < end; ++i) {
+                    const int64_t offset = tuples.OffsetOf(args.src[1], i);
+                    if (offset < 0) {
+                      bad.Note(i);
+                      continue;
+                    }
+                    if (slice == 0) continue;
+                    std::memcpy(static_cast<std::byte*>(args.dst[0]) + i * slice,
+                                static_cast<const std::byte*>(args.src[0]) + offset * bytes,
+                                static_cast<size_t>(slice));
+                  }
+                });
     return bad.none() ? absl::OkStatus() : tuples.Error(args.src[1], bad.element());
   });
 }

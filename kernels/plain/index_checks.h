@@ -1,5 +1,5 @@
-// Indices from files and requests: their types, and the search for the first one outside of its axis. Internal to
-// kernels/plain.
+// Indices from files and requests: their types, and the search for the first one outside of its
+// axis. Internal to kernels/plain.
 #ifndef OCTET_KERNELS_PLAIN_INDEX_CHECKS_H_
 #define OCTET_KERNELS_PLAIN_INDEX_CHECKS_H_
 
@@ -16,7 +16,8 @@ namespace octet::kernels {
 
 inline absl::Status CheckIndexType(absl::string_view what, DType dtype) {
   if (dtype == DType::kS32 || dtype == DType::kS64) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(what, ": indices are ", NameOf(dtype), ", not s32 or s64"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": indices are ", NameOf(dtype), ", not s32 or s64"));
 }
 
 // Calls body with a value of the index type. Requires: CheckIndexType.
@@ -32,9 +33,10 @@ inline int64_t ResolveIndex(int64_t index, int64_t size) {
   return index >= 0 && index < size ? index : -1;
 }
 
-inline absl::Status OutsideError(absl::string_view what, int64_t index, int64_t element, int64_t size) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(what, ": index ", index, " (element ", element, ") is outside [-", size, ", ", size, ")"));
+inline absl::Status OutsideError(absl::string_view what, int64_t index, int64_t element,
+                                 int64_t size) {
+  return absl::InvalidArgumentError(absl::StrCat(what, ": index ", index, " (element ", element,
+                                                 ") is outside [-", size, ", ", size, ")"));
 }
 
 // The smallest element with a bad index, found by several threads. Thread-safe.
@@ -42,7 +44,8 @@ class FirstBad {
  public:
   void Note(int64_t element) {
     int64_t seen = element_.load(std::memory_order_relaxed);
-    while (element < seen && !element_.compare_exchange_weak(seen, element, std::memory_order_relaxed)) {
+    while (element < seen &&
+           !element_.compare_exchange_weak(seen, element, std::memory_order_relaxed)) {
     }
   }
   bool none() const { return element() == kNone; }

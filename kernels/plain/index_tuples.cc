@@ -10,18 +10,19 @@
 
 namespace octet::kernels {
 
-absl::StatusOr<IndexTuples> IndexTuples::Create(std::string what, const Shape& shape, const TensorSpec& indices,
-                                                int batch_dims) {
+absl::StatusOr<IndexTuples> IndexTuples::Create(std::string what, const Shape& shape,
+                                                const TensorSpec& indices, int batch_dims) {
   OCTET_RETURN_IF_ERROR(CheckIndexType(what, indices.dtype));
   const absl::Span<const int64_t> all = shape, at = indices.shape;
   const auto batch = static_cast<size_t>(std::max(batch_dims, 0));
-  const bool fits = !at.empty() && batch < at.size() && batch <= all.size() && at.back() >= 0 &&
-                    at.back() <= static_cast<int64_t>(all.size() - batch) &&
-                    std::equal(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(batch), at.begin());
+  const bool fits =
+      !at.empty() && batch < at.size() && batch <= all.size() && at.back() >= 0 &&
+      at.back() <= static_cast<int64_t>(all.size() - batch) &&
+      std::equal(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(batch), at.begin());
   if (!fits) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": index tuples of shape ", ShapeString(at),
-                                                   " for a tensor of shape ", ShapeString(all), " with batch_dims ",
-                                                   batch_dims));
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, ": index tuples of shape ", ShapeString(at), " for a tensor of shape ",
+                     ShapeString(all), " with batch_dims ", batch_dims));
   }
   const auto k = static_cast<size_t>(at.back());
   IndexTuples tuples;
@@ -41,8 +42,9 @@ int64_t IndexTuples::OffsetOf(const void* indices, int64_t i) const {
   int64_t offset = i / per_batch_ * batch_stride_;
   const size_t k = sizes_.size();
   for (size_t d = 0; d < k; ++d) {
-    const int64_t at =
-        ResolveIndex(LoadInteger(dtype_, indices, i * static_cast<int64_t>(k) + static_cast<int64_t>(d)), sizes_[d]);
+    const int64_t at = ResolveIndex(
+        LoadInteger(dtype_, indices, i * static_cast<int64_t>(k) + static_cast<int64_t>(d)),
+        sizes_[d]);
     if (at < 0) return -1;
     offset += at * strides_[d];
   }

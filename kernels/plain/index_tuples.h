@@ -1,5 +1,5 @@
-// Tuples of indices [..., K] that each name a slice of a tensor: what GatherND and ScatterND share. Internal to
-// kernels/plain.
+// Tuples of indices [..., K] that each name a slice of a tensor: what GatherND and ScatterND share.
+// Internal to kernels/plain.
 #ifndef OCTET_KERNELS_PLAIN_INDEX_TUPLES_H_
 #define OCTET_KERNELS_PLAIN_INDEX_TUPLES_H_
 
@@ -20,10 +20,10 @@ struct IndexRun {
 // Immutable.
 class IndexTuples {
  public:
-  // The first batch_dims axes of `shape` and of the indices are walked together. Errors: kInvalidArgument when shapes do
-  // not fit.
-  static absl::StatusOr<IndexTuples> Create(std::string what, const Shape& shape, const TensorSpec& indices,
-                                            int batch_dims);
+  // The first batch_dims axes of `shape` and of the indices are walked together. Errors:
+  // kInvalidArgument when shapes do not fit.
+  static absl::StatusOr<IndexTuples> Create(std::string what, const Shape& shape,
+                                            const TensorSpec& indices, int batch_dims);
 
   int64_t count() const { return count_; }
   int64_t slice_elements() const { return slice_; }

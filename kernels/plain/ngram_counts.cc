@@ -22,7 +22,8 @@ struct Trie {
   void Add(absl::Span<const int64_t> gram, int64_t column) {
     int at = 0;
     for (int64_t item : gram) {
-      const auto [it, fresh] = nodes[static_cast<size_t>(at)].next.emplace(item, static_cast<int>(nodes.size()));
+      const auto [it, fresh] =
+          nodes[static_cast<size_t>(at)].next.emplace(item, static_cast<int>(nodes.size()));
       at = it->second;
       if (fresh) nodes.emplace_back();
     }
@@ -37,16 +38,18 @@ absl::Status FillTrie(const NgramParams& p, Trie* trie) {
     const auto n = static_cast<int64_t>(i) + 1;
     const int64_t begin = p.starts[i], end = i + 1 < p.starts.size() ? p.starts[i + 1] : total;
     if (begin < 0 || begin > end || end > total || (end - begin) % n != 0) {
-      return absl::InvalidArgumentError(absl::StrCat("n-grams of length ", n, " from ", begin, " to ", end,
-                                                     " of a pool of ", total));
+      return absl::InvalidArgumentError(absl::StrCat("n-grams of length ", n, " from ", begin,
+                                                     " to ", end, " of a pool of ", total));
     }
     for (int64_t at = begin; at < end; at += n, ++gram) {
       if (gram >= static_cast<int64_t>(p.columns.size())) {
-        return absl::InvalidArgumentError(absl::StrCat("more n-grams than columns (", p.columns.size(), ")"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("more n-grams than columns (", p.columns.size(), ")"));
       }
       if (n < p.min_length || n > p.max_length) continue;
-      trie->Add(absl::MakeConstSpan(p.pool).subspan(static_cast<size_t>(at), static_cast<size_t>(n)),
-                p.columns[static_cast<size_t>(gram)]);
+      trie->Add(
+          absl::MakeConstSpan(p.pool).subspan(static_cast<size_t>(at), static_cast<size_t>(n)),
+          p.columns[static_cast<size_t>(gram)]);
     }
   }
   return absl::OkStatus();
@@ -54,8 +57,8 @@ absl::Status FillTrie(const NgramParams& p, Trie* trie) {
 
 // Occurrences that start anywhere in `row` and step by `distance`; of at least `shortest` elements.
 template <typename I>
-void CountRow(const Trie& trie, const NgramParams& p, const I* row, int64_t length, int64_t distance, int64_t shortest,
-              float* dst) {
+void CountRow(const Trie& trie, const NgramParams& p, const I* row, int64_t length,
+              int64_t distance, int64_t shortest, float* dst) {
   for (int64_t start = 0; start < length; ++start) {
     int node = 0;
     int64_t n = 1;
@@ -75,18 +78,20 @@ void CountRow(const Trie& trie, const NgramParams& p, const I* row, int64_t leng
 absl::StatusOr<std::unique_ptr<Kernel>> CreateNgramCounts(const NgramParams& p, const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckIndexType("n-grams", p.src.dtype));
   if (p.dst.shape.empty() || p.src.shape.size() > 2 || p.dst.dtype != DType::kF32) {
-    return absl::InvalidArgumentError(absl::StrCat("n-grams: ", ShapeString(p.src.shape), " to ", ShapeString(p.dst.shape)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("n-grams: ", ShapeString(p.src.shape), " to ", ShapeString(p.dst.shape)));
   }
   const int64_t width = p.dst.shape.back();
   const int64_t length = p.src.shape.empty() ? 1 : p.src.shape.back();
   const int64_t rows = p.src.shape.size() == 2 ? p.src.shape[0] : 1;
-  const bool outside = std::any_of(p.columns.begin(), p.columns.end(), [&](int64_t c) { return c < 0 || c >= width; });
+  const bool outside = std::any_of(p.columns.begin(), p.columns.end(),
+                                   [&](int64_t c) { return c < 0 || c >= width; });
   if (outside || p.min_length < 1 || p.max_length < p.min_length || p.max_skip < 0 ||
       NumElements(p.dst.shape) != rows * width ||
       (!p.weights.empty() && static_cast<int64_t>(p.weights.size()) < width)) {
-    return absl::InvalidArgumentError(absl::StrCat("n-grams: lengths ", p.min_length, " to ", p.max_length, ", skips up to ",
-                                                   p.max_skip, ", ", p.weights.size(), " weights, ", p.columns.size(),
-                                                   " columns below ", width));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "n-grams: lengths ", p.min_length, " to ", p.max_length, ", skips up to ", p.max_skip, ", ",
+        p.weights.size(), " weights, ", p.columns.size(), " columns below ", width));
   }
   auto trie = std::make_shared<Trie>();
   OCTET_RETURN_IF_ERROR(FillTrie(p, trie.get()));
@@ -103,7 +108,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateNgramCounts(const NgramParams& p, 
           const int64_t last = std::min(p.max_skip, length);
           for (int64_t skip = 0; skip <= last; ++skip) {
             const int64_t shortest = skip == 0 ? p.min_length : std::max<int64_t>(p.min_length, 2);
-            CountRow(*trie, p, static_cast<const I*>(args.src[0]) + row * length, length, skip + 1, shortest, dst);
+            CountRow(*trie, p, static_cast<const I*>(args.src[0]) + row * length, length, skip + 1,
+                     shortest, dst);
           }
           for (int64_t c = 0; c < width; ++c) {
             const float weight = weights[static_cast<size_t>(c)];

@@ -1,10 +1,11 @@
 // Counts of n-grams of integers in each row (TfIdfVectorizer).
 //
-//   dst[row, columns[g]] = weight of how often n-gram g occurs in src[row] with 0 to max_skip elements skipped between
-//   its parts; TF: the count, IDF: weights[column] if it occurs, TFIDF: the count times weights[column]
+//   dst[row, columns[g]] = weight of how often n-gram g occurs in src[row] with 0 to max_skip
+//   elements skipped between its parts; TF: the count, IDF: weights[column] if it occurs, TFIDF:
+//   the count times weights[column]
 //
-// Single elements (n = 1) are counted once, whatever the skips. src[0] is s32 or s64 [rows, length]; dst[0] f32
-// [rows, width]. Source: ONNX TfIdfVectorizer-9.
+// Single elements (n = 1) are counted once, whatever the skips. src[0] is s32 or s64 [rows,
+// length]; dst[0] f32 [rows, width]. Source: ONNX TfIdfVectorizer-9.
 #ifndef OCTET_KERNELS_PLAIN_NGRAM_COUNTS_H_
 #define OCTET_KERNELS_PLAIN_NGRAM_COUNTS_H_
 
@@ -23,11 +24,12 @@ struct NgramParams {
   std::vector<int64_t> starts;   // starts[n - 1]: where in pool the n-grams of length n begin
   std::vector<int64_t> pool;     // all n-grams, one after the other
   std::vector<int64_t> columns;  // of each n-gram, in their order in pool
-  // Per column of dst, as ONNX Runtime and ONNX's reference read them (the specification's text says per n-gram, which is
-  // the same where columns are 0, 1, 2, ..); empty: 1.
+  // Per column of dst, as ONNX Runtime and ONNX's reference read them (the specification's text
+  // says per n-gram, which is the same where columns are 0, 1, 2, ..); empty: 1.
   std::vector<float> weights;
 };
-absl::StatusOr<std::unique_ptr<Kernel>> CreateNgramCounts(const NgramParams& params, const KernelEnv& env);
+absl::StatusOr<std::unique_ptr<Kernel>> CreateNgramCounts(const NgramParams& params,
+                                                          const KernelEnv& env);
 
 }  // namespace octet::kernels
 

@@ -28,26 +28,30 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateOneHot(const OneHotParams& p, cons
                     p.values.dtype == p.dst.dtype;
   if (fits) want.insert(want.begin() + p.axis, p.dst.shape[static_cast<size_t>(p.axis)]);
   if (!fits || want != p.dst.shape) {
-    return absl::InvalidArgumentError(absl::StrCat("one hot: ", ShapeString(p.dst.shape), " of indices ",
-                                                   ShapeString(p.indices.shape), " and values ",
-                                                   ShapeString(p.values.shape), ", expected off and on"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "one hot: ", ShapeString(p.dst.shape), " of indices ", ShapeString(p.indices.shape),
+        " and values ", ShapeString(p.values.shape), ", expected off and on"));
   }
   const absl::Span<const int64_t> shape = p.dst.shape;
   const auto axis = static_cast<size_t>(p.axis);
-  const int64_t depth = shape[axis], inner = NumElements(shape.subspan(axis + 1)), outer = NumElements(shape.first(axis));
+  const int64_t depth = shape[axis], inner = NumElements(shape.subspan(axis + 1)),
+                outer = NumElements(shape.first(axis));
   return MakeFunctionKernel("fill", 0, [=](const BindArgs& args) {
     WithSize(p.dst.dtype, [&](auto t) {
       using T = decltype(t);
-      const T off = static_cast<const T*>(args.src[1])[0], on = static_cast<const T*>(args.src[1])[1];
+      const T off = static_cast<const T*>(args.src[1])[0],
+              on = static_cast<const T*>(args.src[1])[1];
       T* dst = static_cast<T*>(args.dst[0]);
-      RunParallel(args.parallel, outer, kGrainBytes / (depth * inner + 1) + 1, [&](int64_t begin, int64_t end) {
-        std::fill(dst + begin * depth * inner, dst + end * depth * inner, off);
-        for (int64_t i = begin * inner; i < end * inner; ++i) {
-          int64_t at = IndexAt(p.indices.dtype, args.src[0], i);
-          if (at < 0) at += depth;
-          if (at >= 0 && at < depth) dst[(i / inner * depth + at) * inner + i % inner] = on;
-        }
-      });
+      RunParallel(args.parallel, outer, kGrainBytes / (depth * inner + 1) + 1,
+                  [&](int64_t begin, int64_t end) {
+                    std::fill(dst + begin * depth * inner, dst + end * depth * inner, off);
+                    for (int64_t i = begin * inner; i < end * inner; ++i) {
+                      int64_t at = IndexAt(p.indices.dtype, args.src[0], i);
+                      if (at < 0) at += depth;
+                      if (at >= 0 && at < depth)
+                        dst[(i / inner * depth + at) * inner + i % inner] = on;
+                    }
+                  });
     });
   });
 }

@@ -20,11 +20,13 @@ absl::Status CheckShapes(absl::string_view what, const TensorSpec& src, const Te
                          const TensorSpec& dst, int64_t columns) {
   const bool samples = NumElements(src.shape) > 0 || NumElements(dst.shape) == 0;
   if (samples && src.shape.size() == 4 && dst.shape.size() == 4 && dst.shape[1] == src.shape[1] &&
-      regions.shape == Shape{dst.shape[0], columns} && src.dtype == dst.dtype && src.dtype == regions.dtype) {
+      regions.shape == Shape{dst.shape[0], columns} && src.dtype == dst.dtype &&
+      src.dtype == regions.dtype) {
     return WithFloat(what, src.dtype, [](auto) { return absl::OkStatus(); });
   }
   return absl::InvalidArgumentError(absl::StrCat(what, ": ", ShapeString(src.shape), " in regions ",
-                                                 ShapeString(regions.shape), " to ", ShapeString(dst.shape)));
+                                                 ShapeString(regions.shape), " to ",
+                                                 ShapeString(dst.shape)));
 }
 
 // One bilinear sample: four elements of a plane and their weights.
@@ -47,8 +49,10 @@ Sample SampleAt(float y, float x, int64_t height, int64_t width) {
     x0 = x1 = width - 1;
     x = static_cast<float>(x0);
   }
-  const float ly = y - static_cast<float>(y0), lx = x - static_cast<float>(x0), hy = 1 - ly, hx = 1 - lx;
-  return {{y0 * width + x0, y0 * width + x1, y1 * width + x0, y1 * width + x1}, {hy * hx, hy * lx, ly * hx, ly * lx}};
+  const float ly = y - static_cast<float>(y0), lx = x - static_cast<float>(x0), hy = 1 - ly,
+              hx = 1 - lx;
+  return {{y0 * width + x0, y0 * width + x1, y1 * width + x0, y1 * width + x1},
+          {hy * hx, hy * lx, ly * hx, ly * lx}};
 }
 
 // A region on the pixel grid.
@@ -64,7 +68,8 @@ absl::StatusOr<Bins> BinsOf(const RoiAlignParams& p, const T* region, int64_t nu
   for (int i = 0; i < 4; ++i) {
     corner[i] = static_cast<float>(region[i]) * p.scale - (half ? 0.5f : 0.0f);
     if (!(std::fabs(corner[i]) <= kMaxCorner)) {
-      return absl::InvalidArgumentError(absl::StrCat("roi align: region ", number, " has a corner at ", corner[i]));
+      return absl::InvalidArgumentError(
+          absl::StrCat("roi align: region ", number, " has a corner at ", corner[i]));
     }
   }
   float width = corner[2] - corner[0], height = corner[3] - corner[1];
@@ -72,13 +77,18 @@ absl::StatusOr<Bins> BinsOf(const RoiAlignParams& p, const T* region, int64_t nu
     width = std::max(width, 1.0f);
     height = std::max(height, 1.0f);
   }
-  Bins bins{corner[1], corner[0], height / static_cast<float>(p.dst.shape[2]),
-            width / static_cast<float>(p.dst.shape[3]), p.sampling, p.sampling};
+  Bins bins{corner[1],
+            corner[0],
+            height / static_cast<float>(p.dst.shape[2]),
+            width / static_cast<float>(p.dst.shape[3]),
+            p.sampling,
+            p.sampling};
   if (p.sampling <= 0) {
-    const float y = std::max(std::ceil(bins.bin_height), 0.0f), x = std::max(std::ceil(bins.bin_width), 0.0f);
+    const float y = std::max(std::ceil(bins.bin_height), 0.0f),
+                x = std::max(std::ceil(bins.bin_width), 0.0f);
     if (y * x > kMaxSamples) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("roi align: region ", number, " of ", height, " x ", width, " pixels has too many samples"));
+      return absl::InvalidArgumentError(absl::StrCat("roi align: region ", number, " of ", height,
+                                                     " x ", width, " pixels has too many samples"));
     }
     bins.samples_y = static_cast<int64_t>(y);
     bins.samples_x = static_cast<int64_t>(x);
@@ -87,14 +97,17 @@ absl::StatusOr<Bins> BinsOf(const RoiAlignParams& p, const T* region, int64_t nu
 }
 
 // The samples of one bin, appended.
-void BinSamples(const RoiAlignParams& p, const Bins& bins, int64_t row, int64_t column, std::vector<Sample>* samples) {
+void BinSamples(const RoiAlignParams& p, const Bins& bins, int64_t row, int64_t column,
+                std::vector<Sample>* samples) {
   samples->clear();
   for (int64_t iy = 0; iy < bins.samples_y; ++iy) {
-    const float y = bins.top + static_cast<float>(row) * bins.bin_height +
-                    (static_cast<float>(iy) + 0.5f) * bins.bin_height / static_cast<float>(bins.samples_y);
+    const float y =
+        bins.top + static_cast<float>(row) * bins.bin_height +
+        (static_cast<float>(iy) + 0.5f) * bins.bin_height / static_cast<float>(bins.samples_y);
     for (int64_t ix = 0; ix < bins.samples_x; ++ix) {
-      const float x = bins.left + static_cast<float>(column) * bins.bin_width +
-                      (static_cast<float>(ix) + 0.5f) * bins.bin_width / static_cast<float>(bins.samples_x);
+      const float x =
+          bins.left + static_cast<float>(column) * bins.bin_width +
+          (static_cast<float>(ix) + 0.5f) * bins.bin_width / static_cast<float>(bins.samples_x);
       samples->push_back(SampleAt(y, x, p.src.shape[2], p.src.shape[3]));
     }
   }
@@ -115,14 +128,16 @@ float Pool(RoiAlignParams::Mode mode, const std::vector<Sample>& samples, const 
       first = false;
     }
   }
-  if (mode == RoiAlignParams::Mode::kAverage && !samples.empty()) out /= static_cast<float>(samples.size());
+  if (mode == RoiAlignParams::Mode::kAverage && !samples.empty())
+    out /= static_cast<float>(samples.size());
   return out;
 }
 
 template <typename T>
 absl::Status AlignRegion(const RoiAlignParams& p, const BindArgs& args, int64_t region) {
-  OCTET_ASSIGN_OR_RETURN(const Bins bins,
-                         BinsOf(p, static_cast<const T*>(args.src[1]) + region * p.regions.shape[1], region));
+  OCTET_ASSIGN_OR_RETURN(
+      const Bins bins,
+      BinsOf(p, static_cast<const T*>(args.src[1]) + region * p.regions.shape[1], region));
   const int64_t channels = p.src.shape[1], plane = p.src.shape[2] * p.src.shape[3];
   const int64_t height = p.dst.shape[2], width = p.dst.shape[3];
   const T* image = static_cast<const T*>(args.src[0]) +
@@ -138,8 +153,10 @@ absl::Status AlignRegion(const RoiAlignParams& p, const BindArgs& args, int64_t 
   return absl::OkStatus();
 }
 
-// Pixels [begin, end) of bin `i` of `bins` that divide `size` pixels from `start` on, within [0, limit).
-std::pair<int64_t, int64_t> BinRange(int64_t i, int64_t bins, int64_t start, int64_t size, int64_t limit) {
+// Pixels [begin, end) of bin `i` of `bins` that divide `size` pixels from `start` on, within [0,
+// limit).
+std::pair<int64_t, int64_t> BinRange(int64_t i, int64_t bins, int64_t start, int64_t size,
+                                     int64_t limit) {
   const float step = static_cast<float>(size) / static_cast<float>(bins);
   const auto begin = static_cast<int64_t>(std::floor(static_cast<float>(i) * step)) + start;
   const auto end = static_cast<int64_t>(std::ceil(static_cast<float>(i + 1) * step)) + start;
@@ -153,21 +170,23 @@ absl::Status PoolRegion(const MaxRoiPoolParams& p, const BindArgs& args, int64_t
   for (int i = 0; i < 4; ++i) {
     const float at = std::round(static_cast<float>(given[i + 1]) * p.scale);
     if (!(std::fabs(at) <= kMaxCorner)) {
-      return absl::InvalidArgumentError(absl::StrCat("roi pool: region ", region, " has a corner at ", at));
+      return absl::InvalidArgumentError(
+          absl::StrCat("roi pool: region ", region, " has a corner at ", at));
     }
     corner[i] = static_cast<int64_t>(at);
   }
   const float image = static_cast<float>(given[0]);
   if (!(image >= 0 && image < static_cast<float>(p.src.shape[0]))) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("roi pool: region ", region, " is of image ", image, ", there are ", p.src.shape[0]));
+    return absl::InvalidArgumentError(absl::StrCat("roi pool: region ", region, " is of image ",
+                                                   image, ", there are ", p.src.shape[0]));
   }
   const int64_t channels = p.src.shape[1], rows = p.src.shape[2], columns = p.src.shape[3];
   const int64_t height = p.dst.shape[2], width = p.dst.shape[3];
   const int64_t region_width = std::max<int64_t>(corner[2] - corner[0] + 1, 1);
   const int64_t region_height = std::max<int64_t>(corner[3] - corner[1] + 1, 1);
   for (int64_t c = 0; c < channels; ++c) {
-    const T* plane = static_cast<const T*>(args.src[0]) + (static_cast<int64_t>(image) * channels + c) * rows * columns;
+    const T* plane = static_cast<const T*>(args.src[0]) +
+                     (static_cast<int64_t>(image) * channels + c) * rows * columns;
     T* dst = static_cast<T*>(args.dst[0]) + (region * channels + c) * height * width;
     for (int64_t bin = 0; bin < height * width; ++bin) {
       const auto [y0, y1] = BinRange(bin / width, height, corner[1], region_height, rows);
@@ -185,7 +204,8 @@ absl::Status PoolRegion(const MaxRoiPoolParams& p, const BindArgs& args, int64_t
 }
 
 // body for every region on the team; the error of the first region that has one.
-absl::Status ForRegions(const BindArgs& args, int64_t regions, absl::FunctionRef<absl::Status(int64_t)> body) {
+absl::Status ForRegions(const BindArgs& args, int64_t regions,
+                        absl::FunctionRef<absl::Status(int64_t)> body) {
   FirstBad bad;
   RunParallel(args.parallel, regions, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -201,8 +221,9 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateRoiAlign(const RoiAlignParams& p, 
   OCTET_RETURN_IF_ERROR(CheckShapes("roi align", p.src, p.regions, p.dst, 4));
   OCTET_RETURN_IF_ERROR(CheckIndexType("roi align", p.images.dtype));
   if (p.images.shape != Shape{p.dst.shape[0]} || p.sampling < 0 || p.sampling > 256) {
-    return absl::InvalidArgumentError(absl::StrCat("roi align: image numbers of shape ", ShapeString(p.images.shape),
-                                                   ", sampling ratio ", p.sampling, ", expected 0 to 256"));
+    return absl::InvalidArgumentError(absl::StrCat("roi align: image numbers of shape ",
+                                                   ShapeString(p.images.shape), ", sampling ratio ",
+                                                   p.sampling, ", expected 0 to 256"));
   }
   return MakeCheckedKernel("samples", 0, [p](const BindArgs& args) -> absl::Status {
     const int64_t images = p.src.shape[0], regions = p.dst.shape[0];
@@ -215,17 +236,20 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateRoiAlign(const RoiAlignParams& p, 
     }
     if (NumElements(p.dst.shape) == 0) return absl::OkStatus();
     return WithFloat("roi align", p.src.dtype, [&](auto t) {
-      return ForRegions(args, regions, [&](int64_t i) { return AlignRegion<decltype(t)>(p, args, i); });
+      return ForRegions(args, regions,
+                        [&](int64_t i) { return AlignRegion<decltype(t)>(p, args, i); });
     });
   });
 }
 
-absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxRoiPool(const MaxRoiPoolParams& p, const KernelEnv&) {
+absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxRoiPool(const MaxRoiPoolParams& p,
+                                                         const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckShapes("roi pool", p.src, p.regions, p.dst, 5));
   return MakeCheckedKernel("bins", 0, [p](const BindArgs& args) -> absl::Status {
     if (NumElements(p.dst.shape) == 0) return absl::OkStatus();
     return WithFloat("roi pool", p.src.dtype, [&](auto t) {
-      return ForRegions(args, p.dst.shape[0], [&](int64_t i) { return PoolRegion<decltype(t)>(p, args, i); });
+      return ForRegions(args, p.dst.shape[0],
+                        [&](int64_t i) { return PoolRegion<decltype(t)>(p, args, i); });
     });
   });
 }

@@ -1,9 +1,10 @@
 // Reverses the first lengths[b] steps of each sequence of a batch and copies the rest.
 //
-//   dst[b, t, ..] = src[b, t < lengths[b] ? lengths[b] - 1 - t : t, ..]    (and with b and t exchanged)
+//   dst[b, t, ..] = src[b, t < lengths[b] ? lengths[b] - 1 - t : t, ..]    (and with b and t
+//   exchanged)
 //
-// src[0] = src, src[1] = lengths [batch] (s32 or s64); a length below 0 or above the time axis fails the run. Elements of
-// any type of 8 bits and more. Plain. Source: ONNX ReverseSequence-10.
+// src[0] = src, src[1] = lengths [batch] (s32 or s64); a length below 0 or above the time axis
+// fails the run. Elements of any type of 8 bits and more. Plain. Source: ONNX ReverseSequence-10.
 #ifndef OCTET_KERNELS_PLAIN_REVERSE_SEQUENCE_H_
 #define OCTET_KERNELS_PLAIN_REVERSE_SEQUENCE_H_
 

@@ -69,7 +69,8 @@ absl::Status WithReduction(absl::string_view what, DType dtype, Reduction reduct
 
 void CopyData(const BindArgs& args, int64_t bytes) {
   RunParallel(args.parallel, bytes, kGrainBytes, [&](int64_t begin, int64_t end) {
-    std::memcpy(static_cast<std::byte*>(args.dst[0]) + begin, static_cast<const std::byte*>(args.src[0]) + begin,
+    std::memcpy(static_cast<std::byte*>(args.dst[0]) + begin,
+                static_cast<const std::byte*>(args.src[0]) + begin,
                 static_cast<size_t>(end - begin));
   });
 }
@@ -78,9 +79,9 @@ absl::Status CheckCommon(absl::string_view what, const TensorSpec& data, const T
                          const TensorSpec& dst, Reduction reduction) {
   OCTET_RETURN_IF_ERROR(CheckSized(what, data.dtype));
   if (data.dtype != updates.dtype || data.dtype != dst.dtype || data.shape != dst.shape) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": data ", NameOf(data.dtype), ShapeString(data.shape),
-                                                   ", updates ", NameOf(updates.dtype), ", result ",
-                                                   NameOf(dst.dtype), ShapeString(dst.shape)));
+    return absl::InvalidArgumentError(absl::StrCat(
+        what, ": data ", NameOf(data.dtype), ShapeString(data.shape), ", updates ",
+        NameOf(updates.dtype), ", result ", NameOf(dst.dtype), ShapeString(dst.shape)));
   }
   if (data.quant.has_value() && (reduction == Reduction::kAdd || reduction == Reduction::kMul)) {
     return absl::UnimplementedError(absl::StrCat(what, ": sums and products of stored integers"));
@@ -88,12 +89,12 @@ absl::Status CheckCommon(absl::string_view what, const TensorSpec& data, const T
   return absl::OkStatus();
 }
 
-// Columns (all positions but the one along the axis) [begin, end) of one ScatterElements: those of different columns
-// never meet, so threads share them out.
+// Columns (all positions but the one along the axis) [begin, end) of one ScatterElements: those of
+// different columns never meet, so threads share them out.
 struct ElementsPlan {
-  int64_t axis_size = 0, axis_stride = 0;        // of the data
-  int64_t along = 0, along_stride = 0;           // of the indices
-  LoopNest columns;                              // strides[0] of the data, strides[1] of the indices
+  int64_t axis_size = 0, axis_stride = 0;  // of the data
+  int64_t along = 0, along_stride = 0;     // of the indices
+  LoopNest columns;                        // strides[0] of the data, strides[1] of the indices
 
   template <typename T, Reduction kReduction, typename I>
   void Run(const BindArgs& args, int64_t begin, int64_t end, FirstBad* bad) const {
@@ -120,14 +121,18 @@ struct ElementsPlan {
 absl::StatusOr<ElementsPlan> PlanElements(const ScatterElementsParams& p) {
   const size_t rank = p.data.shape.size();
   const auto axis = static_cast<size_t>(p.axis);
-  bool fits = p.indices.shape.size() == rank && p.updates.shape == p.indices.shape && p.axis >= 0 && axis < rank;
-  for (size_t d = 0; fits && d < rank; ++d) fits = d == axis || p.indices.shape[d] <= p.data.shape[d];
+  bool fits = p.indices.shape.size() == rank && p.updates.shape == p.indices.shape && p.axis >= 0 &&
+              axis < rank;
+  for (size_t d = 0; fits && d < rank; ++d)
+    fits = d == axis || p.indices.shape[d] <= p.data.shape[d];
   if (!fits) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "scatter elements: indices of shape ", ShapeString(p.indices.shape), " and updates of shape ",
-        ShapeString(p.updates.shape), " along axis ", p.axis, " of ", ShapeString(p.data.shape)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("scatter elements: indices of shape ", ShapeString(p.indices.shape),
+                     " and updates of shape ", ShapeString(p.updates.shape), " along axis ", p.axis,
+                     " of ", ShapeString(p.data.shape)));
   }
-  Shape data = StridesOf(p.data.shape), indices = StridesOf(p.indices.shape), dims = p.indices.shape;
+  Shape data = StridesOf(p.data.shape), indices = StridesOf(p.indices.shape),
+        dims = p.indices.shape;
   ElementsPlan plan{p.data.shape[axis], data[axis], dims[axis], indices[axis], {}};
   for (Shape* list : {&data, &indices, &dims}) list->erase(list->begin() + p.axis);
   plan.columns = MergeLoops(dims, {data, indices});
@@ -136,7 +141,8 @@ absl::StatusOr<ElementsPlan> PlanElements(const ScatterElementsParams& p) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Kernel>> CreateScatterElements(const ScatterElementsParams& p, const KernelEnv&) {
+absl::StatusOr<std::unique_ptr<Kernel>> CreateScatterElements(const ScatterElementsParams& p,
+                                                              const KernelEnv&) {
   constexpr char kWhat[] = "scatter elements";
   OCTET_RETURN_IF_ERROR(CheckCommon(kWhat, p.data, p.updates, p.dst, p.reduction));
   OCTET_RETURN_IF_ERROR(CheckIndexType(kWhat, p.indices.dtype));
@@ -146,58 +152,66 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateScatterElements(const ScatterEleme
   return MakeCheckedKernel("elements", 0, [=](const BindArgs& args) -> absl::Status {
     CopyData(args, bytes);
     FirstBad bad;
-    OCTET_RETURN_IF_ERROR(WithReduction(kWhat, p.data.dtype, p.reduction, [&]<typename T, Reduction kReduction>() {
-      WithIndex(p.indices.dtype, [&](auto i) {
-        RunParallel(args.parallel, columns, kGrainBytes / 16 / std::max<int64_t>(plan.along, 1) + 1,
-                    [&](int64_t begin, int64_t end) {
-                      plan.Run<T, kReduction, decltype(i)>(args, begin, end, &bad);
-                    });
-      });
-    }));
+    OCTET_RETURN_IF_ERROR(
+        WithReduction(kWhat, p.data.dtype, p.reduction, [&]<typename T, Reduction kReduction>() {
+          WithIndex(p.indices.dtype, [&](auto i) {
+            RunParallel(args.parallel, columns,
+                        kGrainBytes / 16 / std::max<int64_t>(plan.along, 1) + 1,
+                        [&](int64_t begin, int64_t end) {
+                          plan.Run<T, kReduction, decltype(i)>(args, begin, end, &bad);
+                        });
+          });
+        }));
     if (bad.none()) return absl::OkStatus();
-    return OutsideError(kWhat, LoadInteger(p.indices.dtype, args.src[1], bad.element()), bad.element(),
-                        plan.axis_size);
+    return OutsideError(kWhat, LoadInteger(p.indices.dtype, args.src[1], bad.element()),
+                        bad.element(), plan.axis_size);
   });
 }
 
-absl::StatusOr<std::unique_ptr<Kernel>> CreateScatterNd(const ScatterNdParams& p, const KernelEnv&) {
+absl::StatusOr<std::unique_ptr<Kernel>> CreateScatterNd(const ScatterNdParams& p,
+                                                        const KernelEnv&) {
   constexpr char kWhat[] = "scatter";
   OCTET_RETURN_IF_ERROR(CheckCommon(kWhat, p.data, p.updates, p.dst, p.reduction));
-  OCTET_ASSIGN_OR_RETURN(const IndexTuples tuples, IndexTuples::Create(kWhat, p.data.shape, p.indices, 0));
+  OCTET_ASSIGN_OR_RETURN(const IndexTuples tuples,
+                         IndexTuples::Create(kWhat, p.data.shape, p.indices, 0));
   const int64_t slice = tuples.slice_elements();
   if (NumElements(p.updates.shape) != tuples.count() * slice) {
-    return absl::InvalidArgumentError(absl::StrCat("scatter: updates of shape ", ShapeString(p.updates.shape), " at ",
-                                                   ShapeString(p.indices.shape), " of ", ShapeString(p.data.shape)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("scatter: updates of shape ", ShapeString(p.updates.shape), " at ",
+                     ShapeString(p.indices.shape), " of ", ShapeString(p.data.shape)));
   }
   const int64_t bytes = p.data.size_bytes();
   if (p.constant_indices.valid()) {
-    OCTET_ASSIGN_OR_RETURN(const std::vector<IndexRun> runs, tuples.Runs(p.constant_indices.data()));
+    OCTET_ASSIGN_OR_RETURN(const std::vector<IndexRun> runs,
+                           tuples.Runs(p.constant_indices.data()));
     return MakeCheckedKernel("runs", 0, [=](const BindArgs& args) -> absl::Status {
       CopyData(args, bytes);
-      return WithReduction(kWhat, p.data.dtype, p.reduction, [&]<typename T, Reduction kReduction>() {
-        for (const IndexRun& run : runs) {
-          T* to = static_cast<T*>(args.dst[0]) + run.offset;
-          const T* from = static_cast<const T*>(args.src[1]) + run.tuple * slice;
-          for (int64_t i = 0; i < run.count * slice; ++i) Update<kReduction>(to + i, from[i]);
-        }
-      });
+      return WithReduction(
+          kWhat, p.data.dtype, p.reduction, [&]<typename T, Reduction kReduction>() {
+            for (const IndexRun& run : runs) {
+              T* to = static_cast<T*>(args.dst[0]) + run.offset;
+              const T* from = static_cast<const T*>(args.src[1]) + run.tuple * slice;
+              for (int64_t i = 0; i < run.count * slice; ++i) Update<kReduction>(to + i, from[i]);
+            }
+          });
     });
   }
   return MakeCheckedKernel("slices", 0, [=](const BindArgs& args) -> absl::Status {
     CopyData(args, bytes);
     absl::Status outside;
-    OCTET_RETURN_IF_ERROR(WithReduction(kWhat, p.data.dtype, p.reduction, [&]<typename T, Reduction kReduction>() {
-      for (int64_t i = 0; i < tuples.count(); ++i) {
-        const int64_t offset = tuples.OffsetOf(args.src[2], i);
-        if (offset < 0) {
-          outside = tuples.Error(args.src[2], i);
-          return;
-        }
-        T* to = static_cast<T*>(args.dst[0]) + offset;
-        const T* from = static_cast<const T*>(args.src[1]) + i * slice;
-        for (int64_t j = 0; j < slice; ++j) Update<kReduction>(to + j, from[j]);
-      }
-    }));
+    OCTET_RETURN_IF_ERROR(
+        WithReduction(kWhat, p.data.dtype, p.reduction, [&]<typename T, Reduction kReduction>() {
+          for (int64_t i = 0; i < tuples.count(); ++i) {
+            const int64_t offset = tuples.OffsetOf(args.src[2], i);
+            if (offset < 0) {
+              outside = tuples.Error(args.src[2], i);
+              return;
+            }
+            T* to = static_cast<T*>(args.dst[0]) + offset;
+            const T* from = static_cast<const T*>(args.src[1]) + i * slice;
+            for (int64_t j = 0; j < slice; ++j) Update<kReduction>(to + j, from[j]);
+          }
+        }));
     return outside;
   });
 }

@@ -1,4 +1,5 @@
-// Tables of signal processing: window functions and the mel filter bank; and the kernel that writes a table.
+// Tables of signal processing: window functions and the mel filter bank; and the kernel that writes
+// a table.
 //
 // With N = size (periodic) or size - 1 (symmetric):
 //   Hann      sin^2(pi n / N)
@@ -19,8 +20,9 @@ enum class WindowKind : uint8_t { kHann, kHamming, kBlackman };
 enum class WindowPeriod : uint8_t { kSymmetric, kPeriodic };
 std::vector<double> WindowTable(WindowKind kind, WindowPeriod period, int64_t size);
 
-// [dft_length / 2 + 1, mel_bins] row-major: triangles whose corners are equally spaced on the mel scale
-// 2595 log10(1 + hertz / 700). Errors: kInvalidArgument when a corner lies outside of the spectrum.
+// [dft_length / 2 + 1, mel_bins] row-major: triangles whose corners are equally spaced on the mel
+// scale 2595 log10(1 + hertz / 700). Errors: kInvalidArgument when a corner lies outside of the
+// spectrum.
 struct MelParams {
   int64_t mel_bins = 0, dft_length = 0, sample_rate = 0;
   double lower_hertz = 0, upper_hertz = 0;
@@ -28,7 +30,8 @@ struct MelParams {
 absl::StatusOr<std::vector<double>> MelTable(const MelParams& params);
 
 // dst[0] = values, converted to its type.
-absl::StatusOr<std::unique_ptr<Kernel>> CreateTable(const TensorSpec& dst, std::vector<double> values);
+absl::StatusOr<std::unique_ptr<Kernel>> CreateTable(const TensorSpec& dst,
+                                                    std::vector<double> values);
 
 }  // namespace octet::kernels
 

@@ -89,27 +89,29 @@ struct Plan {
 absl::StatusOr<std::unique_ptr<Kernel>> CreateTopK(const TopKParams& p, const KernelEnv&) {
   const auto rank = static_cast<int>(p.src.shape.size());
   if (p.axis < 0 || p.axis >= rank) {
-    return absl::InvalidArgumentError(absl::StrCat("top k: axis ", p.axis, " of ", ShapeString(p.src.shape)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("top k: axis ", p.axis, " of ", ShapeString(p.src.shape)));
   }
   const auto axis = static_cast<size_t>(p.axis);
   Shape want = p.src.shape;
   if (p.dst_shape.size() == want.size()) want[axis] = p.dst_shape[axis];
   if (want != p.dst_shape || want[axis] > p.src.shape[axis]) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("top k: ", ShapeString(p.dst_shape), " of ", ShapeString(p.src.shape), " along ", axis));
+    return absl::InvalidArgumentError(absl::StrCat("top k: ", ShapeString(p.dst_shape), " of ",
+                                                   ShapeString(p.src.shape), " along ", axis));
   }
   const absl::Span<const int64_t> src = p.src.shape;
   const Plan plan{src[axis], p.dst_shape[axis], NumElements(src.subspan(axis + 1)),
                   p.largest == TopKParams::Largest::kYes, p.order == TopKParams::Order::kSorted};
   const int64_t lanes = plan.k == 0 ? 0 : NumElements(src.first(axis)) * plan.inner;
   OCTET_RETURN_IF_ERROR(WithType("top k", p.src.dtype, [](auto) { return absl::OkStatus(); }));
-  return MakeCheckedKernel(plan.k < plan.size / 8 ? "heap" : "select", 0, [=](const BindArgs& args) -> absl::Status {
-    return WithType("top k", p.src.dtype, [&](auto t) {
-      RunParallel(args.parallel, lanes, 4096 / std::max<int64_t>(plan.size, 1) + 1,
-                  [&](int64_t begin, int64_t end) { plan.Run<decltype(t)>(args, begin, end); });
-      return absl::OkStatus();
-    });
-  });
+  return MakeCheckedKernel(
+      plan.k < plan.size / 8 ? "heap" : "select", 0, [=](const BindArgs& args) -> absl::Status {
+        return WithType("top k", p.src.dtype, [&](auto t) {
+          RunParallel(args.parallel, lanes, 4096 / std::max<int64_t>(plan.size, 1) + 1,
+                      [&](int64_t begin, int64_t end) { plan.Run<decltype(t)>(args, begin, end); });
+          return absl::OkStatus();
+        });
+      });
 }
 
 }  // namespace octet::kernels

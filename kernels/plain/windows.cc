@@ -15,20 +15,22 @@ namespace octet::kernels {
 namespace {
 
 absl::Status CheckWindow(absl::string_view what, const SlidingWindow& w, size_t spatial) {
-  bool fits = w.kernel.size() == spatial && w.strides.size() == spatial && w.dilations.size() == spatial &&
-              w.pads_begin.size() == spatial;
+  bool fits = w.kernel.size() == spatial && w.strides.size() == spatial &&
+              w.dilations.size() == spatial && w.pads_begin.size() == spatial;
   for (const auto* list : {&w.kernel, &w.strides, &w.dilations}) {
     fits = fits && std::all_of(list->begin(), list->end(), [](int64_t v) { return v >= 1; });
   }
   if (fits) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(what, ": a window of ", w.kernel.size(), " dimensions with ",
-                                                 w.strides.size(), " strides for ", spatial, " dimensions"));
+  return absl::InvalidArgumentError(absl::StrCat(what, ": a window of ", w.kernel.size(),
+                                                 " dimensions with ", w.strides.size(),
+                                                 " strides for ", spatial, " dimensions"));
 }
 
 absl::Status CheckPooling(absl::string_view what, const TensorSpec& src, const TensorSpec& dst,
                           const SlidingWindow& w) {
-  const bool fits = src.shape.size() >= 3 && dst.shape.size() == src.shape.size() && src.shape[0] == dst.shape[0] &&
-                    src.shape[1] == dst.shape[1] && src.dtype == dst.dtype;
+  const bool fits = src.shape.size() >= 3 && dst.shape.size() == src.shape.size() &&
+                    src.shape[0] == dst.shape[0] && src.shape[1] == dst.shape[1] &&
+                    src.dtype == dst.dtype;
   if (fits) return CheckWindow(what, w, src.shape.size() - 2);
   return absl::InvalidArgumentError(
       absl::StrCat(what, ": ", ShapeString(src.shape), " to ", ShapeString(dst.shape)));
@@ -36,7 +38,8 @@ absl::Status CheckPooling(absl::string_view what, const TensorSpec& src, const T
 
 // Calls body(position index) for each element of the window at `at` that lies inside the source.
 template <typename Body>
-void ForWindow(const SlidingWindow& w, absl::Span<const int64_t> size, const Index& at, Body&& body) {
+void ForWindow(const SlidingWindow& w, absl::Span<const int64_t> size, const Index& at,
+               Body&& body) {
   Index inside(size.size());
   ForEachIndex(w.kernel, [&](const Index& k) {
     for (size_t d = 0; d < size.size(); ++d) {
@@ -56,8 +59,8 @@ struct Planes {
 Planes PlanesOf(const TensorSpec& src, const TensorSpec& dst) {
   const absl::Span<const int64_t> s = absl::MakeConstSpan(src.shape).subspan(2),
                                   d = absl::MakeConstSpan(dst.shape).subspan(2);
-  return {src.shape[0] * src.shape[1], NumElements(s),         NumElements(d),
-          Shape(s.begin(), s.end()),   Shape(d.begin(), d.end()), StridesOf(s)};
+  return {src.shape[0] * src.shape[1], NumElements(s), NumElements(d), Shape(s.begin(), s.end()),
+          Shape(d.begin(), d.end()),   StridesOf(s)};
 }
 
 }  // namespace
@@ -65,7 +68,8 @@ Planes PlanesOf(const TensorSpec& src, const TensorSpec& dst) {
 absl::StatusOr<std::unique_ptr<Kernel>> CreateLpPool(const LpPoolParams& p, const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckPooling("lp pool", p.src, p.dst, p.window));
   OCTET_RETURN_IF_ERROR(WithFloat("lp pool", p.src.dtype, [](auto) { return absl::OkStatus(); }));
-  if (p.p < 1) return absl::InvalidArgumentError(absl::StrCat("lp pool: p is ", p.p, ", expected at least 1"));
+  if (p.p < 1)
+    return absl::InvalidArgumentError(absl::StrCat("lp pool: p is ", p.p, ", expected at least 1"));
   const Planes planes = PlanesOf(p.src, p.dst);
   return MakeCheckedKernel("loops", 0, [=](const BindArgs& args) -> absl::Status {
     return WithFloat("lp pool", p.src.dtype, [&](auto t) {
@@ -81,7 +85,9 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateLpPool(const LpPoolParams& p, cons
               const double x = std::fabs(static_cast<double>(src[Offset(planes.src_strides, i)]));
               sum += p.p == 2 ? x * x : p.p == 1 ? x : std::pow(x, power);
             });
-            const double norm = p.p == 2 ? std::sqrt(sum) : p.p == 1 ? sum : std::pow(sum, 1 / power);
+            const double norm = p.p == 2   ? std::sqrt(sum)
+                                : p.p == 1 ? sum
+                                           : std::pow(sum, 1 / power);
             *dst++ = static_cast<T>(static_cast<ComputeType<T>>(norm));
           });
         }
@@ -91,7 +97,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateLpPool(const LpPoolParams& p, cons
   });
 }
 
-absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxPoolIndex(const MaxPoolIndexParams& p, const KernelEnv&) {
+absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxPoolIndex(const MaxPoolIndexParams& p,
+                                                           const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckPooling("max pool", p.src, p.dst, p.window));
   OCTET_RETURN_IF_ERROR(WithType("max pool", p.src.dtype, [](auto) { return absl::OkStatus(); }));
   const Planes planes = PlanesOf(p.src, p.dst);
@@ -130,10 +137,11 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxPoolIndex(const MaxPoolIndexPar
   });
 }
 
-absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxUnpool(const MaxUnpoolParams& p, const KernelEnv&) {
+absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxUnpool(const MaxUnpoolParams& p,
+                                                        const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckSized("max unpool", p.src.dtype));
-  bool fits = p.src.shape == p.places.shape && p.places.dtype == DType::kS64 && p.src.dtype == p.dst.dtype &&
-              p.inferred.size() == p.dst.shape.size();
+  bool fits = p.src.shape == p.places.shape && p.places.dtype == DType::kS64 &&
+              p.src.dtype == p.dst.dtype && p.inferred.size() == p.dst.shape.size();
   for (size_t d = 0; fits && d < p.inferred.size(); ++d) fits = p.inferred[d] <= p.dst.shape[d];
   if (!fits) {
     return absl::InvalidArgumentError(absl::StrCat("max unpool: ", ShapeString(p.src.shape), " to ",
@@ -148,8 +156,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxUnpool(const MaxUnpoolParams& p
     for (int64_t i = 0; i < n; ++i) {
       int64_t place = places[i];
       if (place < 0 || place >= room) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("max unpool: place ", place, " (element ", i, ") is outside [0, ", room, ")"));
+        return absl::InvalidArgumentError(absl::StrCat("max unpool: place ", place, " (element ", i,
+                                                       ") is outside [0, ", room, ")"));
       }
       int64_t to = 0;
       for (size_t d = strides.size(); d-- > 0;) {
@@ -170,18 +178,19 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateCol2Im(const Col2ImParams& p, cons
   Shape blocks;
   const int64_t volume = NumElements(w.kernel);
   for (size_t d = 0; d < spatial && p.pads_end.size() == spatial; ++d) {
-    const int64_t room =
-        p.dst.shape[d + 2] + w.pads_begin[d] + p.pads_end[d] - (w.kernel[d] - 1) * w.dilations[d] - 1;
+    const int64_t room = p.dst.shape[d + 2] + w.pads_begin[d] + p.pads_end[d] -
+                         (w.kernel[d] - 1) * w.dilations[d] - 1;
     blocks.push_back(room < 0 ? 0 : room / w.strides[d] + 1);
   }
   if (spatial == 0 || blocks.size() != spatial || p.src.dtype != p.dst.dtype ||
       p.src.shape != Shape{p.dst.shape[0], p.dst.shape[1] * volume, NumElements(blocks)}) {
     return absl::InvalidArgumentError(absl::StrCat("col2im: ", ShapeString(p.src.shape), " to ",
-                                                   ShapeString(p.dst.shape), ", blocks ", ShapeString(blocks),
-                                                   " of ", volume));
+                                                   ShapeString(p.dst.shape), ", blocks ",
+                                                   ShapeString(blocks), " of ", volume));
   }
   const Shape dims(p.dst.shape.begin() + 2, p.dst.shape.end()), strides = StridesOf(dims);
-  const int64_t planes = p.dst.shape[0] * p.dst.shape[1], area = NumElements(dims), count = NumElements(blocks);
+  const int64_t planes = p.dst.shape[0] * p.dst.shape[1], area = NumElements(dims),
+                count = NumElements(blocks);
   return MakeCheckedKernel("loops", 0, [=](const BindArgs& args) -> absl::Status {
     return WithType("col2im", p.src.dtype, [&](auto t) {
       using T = decltype(t);
@@ -196,12 +205,13 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateCol2Im(const Col2ImParams& p, cons
               const T value = *src++;
               int64_t to = 0;
               for (size_t d = 0; d < b.size(); ++d) {
-                const int64_t at =
-                    b[d] * p.window.strides[d] - p.window.pads_begin[d] + k[d] * p.window.dilations[d];
+                const int64_t at = b[d] * p.window.strides[d] - p.window.pads_begin[d] +
+                                   k[d] * p.window.dilations[d];
                 if (at < 0 || at >= dims[d]) return;
                 to += at * strides[d];
               }
-              dst[to] = static_cast<T>(static_cast<C>(static_cast<C>(dst[to]) + static_cast<C>(value)));
+              dst[to] =
+                  static_cast<T>(static_cast<C>(static_cast<C>(dst[to]) + static_cast<C>(value)));
             });
           });
         }
