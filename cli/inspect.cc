@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/inspect_report.h"
 #include "engine/program.h"
 #include "onnx/import.h"
 
@@ -22,6 +23,8 @@ ABSL_FLAG(std::string, shape, "", "inspect: shapes of the inputs where free, e.g
                                   "dimensions other than the batch are refused)");
 ABSL_FLAG(bool, dispatch, false, "inspect: also print the implementations that refused, with their reasons");
 ABSL_FLAG(bool, memory, false, "inspect: also print what loading and running the model holds in memory, and the bounds");
+ABSL_FLAG(bool, passes, false, "inspect: also print what each pass rewrote or fused, and why others did not fire");
+ABSL_FLAG(bool, profile, false, "inspect: also run the model for a second and print the time of every step");
 ABSL_FLAG(bool, weights, false, "inspect: also print every packed copy of a constant");
 ABSL_DECLARE_FLAG(int, threads);
 
@@ -161,6 +164,8 @@ absl::Status Inspect(const Words& words) {
       }
     }
   }
+  if (absl::GetFlag(FLAGS_passes)) PrintPasses(**program, **specialisation);
+  if (absl::GetFlag(FLAGS_profile)) OCTET_RETURN_IF_ERROR(PrintProfile(**program, *context));
   if (absl::GetFlag(FLAGS_memory)) {
     std::error_code error;
     const auto file_bytes = static_cast<int64_t>(std::filesystem::file_size(words[0], error));

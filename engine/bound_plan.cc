@@ -2,6 +2,7 @@
 #include "engine/bound_plan.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/status.h"
 
 namespace octet::engine {
@@ -32,15 +33,34 @@ absl::Status BoundPlan::Bind(absl::Span<std::byte* const> inputs) {
   return absl::OkStatus();
 }
 
+absl::Status BoundPlan::CheckTeam() const {
+  if (CurrentTeamSize() == plan_.threads) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("specialised for a team of ", plan_.threads,
+                                          ", run on a thread with a team of ", CurrentTeamSize()));
+}
+
+absl::Status BoundPlan::RunStep(size_t i) {
+  absl::Status status = steps_[i]();
+  return status.ok() ? status : Annotate(status, absl::StrCat("node '", plan_.steps[i].info.node, "'"));
+}
+
 absl::Status BoundPlan::Run() {
-  if (CurrentTeamSize() != plan_.threads) {
-    return absl::InternalError(absl::StrCat("specialised for a team of ", plan_.threads,
-                                            ", run on a thread with a team of ", CurrentTeamSize()));
+  OCTET_RETURN_IF_ERROR(CheckTeam());
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    OCTET_RETURN_IF_ERROR(RunStep(i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BoundPlan::RunTimed(absl::Span<double> seconds) {
+  OCTET_RETURN_IF_ERROR(CheckTeam());
+  if (seconds.size() != steps_.size()) {
+    return absl::InternalError(absl::StrCat(seconds.size(), " times for ", steps_.size(), " steps"));
   }
   for (size_t i = 0; i < steps_.size(); ++i) {
-    if (absl::Status status = steps_[i](); !status.ok()) {
-      return Annotate(status, absl::StrCat("node '", plan_.steps[i].info.node, "'"));
-    }
+    const absl::Time start = absl::Now();
+    OCTET_RETURN_IF_ERROR(RunStep(i));
+    seconds[i] += absl::ToDoubleSeconds(absl::Now() - start);
   }
   return absl::OkStatus();
 }

@@ -22,6 +22,8 @@ class BoundPlan {
 
   // Must be called on a thread with the plan's team size.
   absl::Status Run();
+  // The same, adding the time of step i to seconds[i].
+  absl::Status RunTimed(absl::Span<double> seconds);
 
   std::byte* input(size_t i) const { return At(plan_.input_buffers[i]); }
   std::byte* output(size_t i) const { return At(plan_.output_buffers[i]); }
@@ -32,6 +34,8 @@ class BoundPlan {
   BoundPlan(const Plan& plan, Buffer arena, Buffer scratch)
       : plan_(plan), arena_(std::move(arena)), scratch_(std::move(scratch)), team_(plan.threads) {}
   absl::Status Bind(absl::Span<std::byte* const> inputs);
+  absl::Status CheckTeam() const;
+  absl::Status RunStep(size_t i);
   std::byte* At(int buffer) const { return addresses_[static_cast<size_t>(buffer)]; }
 
   const Plan& plan_;

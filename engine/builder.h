@@ -54,6 +54,7 @@ struct FusedNode {
   std::vector<const graph::Node*> absorbed;  // after it, in order
   std::vector<FusedPostOp> post_ops;
   graph::ValueId output = graph::kNoValue;   // first output of the last of them
+  graph::ValueId copy = graph::kNoValue;     // the same reals stored as integers (of a normalization)
 };
 
 // Thread-compatible. Lives while one specialisation is made.

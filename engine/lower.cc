@@ -10,6 +10,7 @@ const LowerTable& Table() {
     AddProductRules(made);
     AddElementwiseRules(made);
     AddMovementRules(made);
+    AddTransformerRules(made);
     AddIndexingRules(made);
     AddEinsumRule(made);
     AddSamplingRules(made);

@@ -22,6 +22,7 @@ class LowerTable {
 void AddProductRules(LowerTable* table);      // lower_products.cc
 void AddElementwiseRules(LowerTable* table);  // lower_elementwise.cc
 void AddMovementRules(LowerTable* table);     // lower_movement.cc
+void AddTransformerRules(LowerTable* table);  // lower_transformer.cc
 void AddIndexingRules(LowerTable* table);     // lower_indexing.cc
 void AddEinsumRule(LowerTable* table);        // lower_einsum.cc
 void AddSamplingRules(LowerTable* table);     // lower_sampling.cc

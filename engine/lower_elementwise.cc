@@ -389,6 +389,7 @@ std::optional<Activation> ActivationOf(const Node& node, absl::Span<const ValueI
   }
   if (node.op == "LeakyRelu") return Activation{ActivationKind::kLeakyRelu, node.GetFloat("alpha", 0.01f), 0};
   if (node.op == "Elu") return Activation{ActivationKind::kElu, node.GetFloat("alpha", 1.0f), 0};
+  if (node.op == "Swish") return Activation{ActivationKind::kSwish, node.GetFloat("alpha", 1.0f), 0};
   if (node.op == "HardSwish") return Activation{ActivationKind::kHardSwish, 1.0f / 6, 0.5f};
   if (node.op == "HardSigmoid") {
     return Activation{ActivationKind::kHardSigmoid, node.GetFloat("alpha", 0.2f),
@@ -403,7 +404,7 @@ std::optional<Activation> ActivationOf(const Node& node, absl::Span<const ValueI
 
 void AddElementwiseRules(LowerTable* table) {
   for (const auto& [op, kind] : PlainActivations()) table->Add(op, LowerActivation);
-  for (const char* op : {"Clip", "LeakyRelu", "Elu", "HardSwish", "HardSigmoid", "Gelu"}) {
+  for (const char* op : {"Clip", "LeakyRelu", "Elu", "HardSwish", "HardSigmoid", "Gelu", "Swish"}) {
     table->Add(op, LowerActivation);
   }
   for (const auto& [op, kind] : Binaries()) table->Add(op, LowerBinary);

@@ -69,6 +69,14 @@ class SpecialisationImpl final : public PlannedSpecialisation {
     }
     return steps;
   }
+  std::vector<PassNote> FusionNotes() const override {
+    std::vector<PassNote> notes;
+    for (std::shared_ptr<const Stage> at = stage_; at != nullptr; at = stages_->LastBehind(at->id)) {
+      notes.insert(notes.end(), at->plan.notes.begin(), at->plan.notes.end());
+      if (at->last()) break;
+    }
+    return notes;
+  }
   int64_t arena_bytes() const override { return plan().memory.arena_bytes; }
   int64_t arena_lower_bound_bytes() const override { return plan().memory.lower_bound_bytes; }
   int64_t scratch_bytes() const override { return plan().scratch_bytes; }
@@ -111,6 +119,7 @@ class ContextImpl final : public Context {
   }
   const Shape& output_shape(int i) const override { return plan().outputs[static_cast<size_t>(i)].shape; }
   absl::Status Run() override { return bound_->Run(); }
+  absl::Status RunTimed(absl::Span<double> seconds) override { return bound_->RunTimed(seconds); }
   const Specialisation& specialisation() const override { return *specialisation_; }
 
  private:
@@ -122,12 +131,13 @@ class ContextImpl final : public Context {
 
 class ProgramImpl final : public PinnableProgram, public std::enable_shared_from_this<ProgramImpl> {
  public:
-  ProgramImpl(graph::Graph graph, graph::BatchProof proof, const CompileOptions& options)
+  ProgramImpl(graph::Graph graph, graph::BatchProof proof, const CompileOptions& options, std::vector<PassNote> notes)
       : graph_(std::make_shared<const graph::Graph>(std::move(graph))),
         proof_(std::move(proof)),
         options_(options),
         store_(std::make_shared<kernels::WeightStore>()),
         context_bytes_(std::make_shared<ContextBytes>()),
+        notes_(std::move(notes)),
         shared_graph_(std::make_shared<SharedGraph>(graph_)),
         stages_(std::make_shared<StageCache>([shared = shared_graph_] { return shared->Get(); }, store_,
                                              InputsToPin(*graph_), options)) {
@@ -138,6 +148,7 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
   const std::vector<Signature>& inputs() const override { return inputs_; }
   const std::vector<Signature>& outputs() const override { return outputs_; }
   const graph::BatchProof& batch_proof() const override { return proof_; }
+  std::vector<PassNote> PassNotes() const override { return notes_; }
 
   absl::StatusOr<std::shared_ptr<const Specialisation>> Specialise(absl::Span<const Shape> input_shapes,
                                                                    int threads) override {
@@ -355,6 +366,7 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
   std::vector<Signature> inputs_, outputs_;
   std::shared_ptr<kernels::WeightStore> store_;
   std::shared_ptr<ContextBytes> context_bytes_;
+  const std::vector<PassNote> notes_;
   std::shared_ptr<SharedGraph> shared_graph_;
   std::shared_ptr<StageCache> stages_;
   std::list<Entry> cache_ ABSL_GUARDED_BY(mutex_);  // most recently used first
@@ -373,11 +385,9 @@ absl::StatusOr<std::shared_ptr<Program>> Program::Compile(graph::Graph graph,
   graph::SignWeights(&graph);
   FuseIntegerProducts(&graph);
   OCTET_RETURN_IF_ERROR(SplitWeightZeroPoints(&graph));
-  OCTET_RETURN_IF_ERROR(FoldAffine(&graph));
-  OCTET_RETURN_IF_ERROR(FoldConstants(&graph));
-  SpreadQuantization(&graph);
-  OCTET_RETURN_IF_ERROR(graph.Validate());
-  return std::make_shared<ProgramImpl>(std::move(graph), std::move(proof), options);
+  PassLog log;
+  OCTET_RETURN_IF_ERROR(RunPasses(&graph, &log));
+  return std::make_shared<ProgramImpl>(std::move(graph), std::move(proof), options, log.notes());
 }
 
 absl::StatusOr<std::unique_ptr<Context>> Context::Create(

@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/dtype.h"
 #include "base/shape.h"
+#include "engine/pass_log.h"
 #include "graph/batching.h"
 #include "graph/graph.h"
 
@@ -89,6 +91,9 @@ class Program {
   virtual MemoryReport Memory() const = 0;
   virtual CacheReport Cache() const = 0;
 
+  // What the shape-independent passes did, and why they left the rest.
+  virtual std::vector<PassNote> PassNotes() const { return {}; }
+
   // "<constant name> <layout> <bytes>" of every packed copy.
   virtual std::vector<std::string> PackedCopies() const = 0;
 };
@@ -102,6 +107,8 @@ class Specialisation {
   virtual const std::vector<Shape>& output_shapes() const = 0;
   virtual int threads() const = 0;
   virtual std::vector<StepInfo> Steps() const = 0;
+  // What was fused for these shapes, and why other nodes were not.
+  virtual std::vector<PassNote> FusionNotes() const { return {}; }
   virtual int64_t arena_bytes() const = 0;
   virtual int64_t arena_lower_bound_bytes() const = 0;  // largest sum of live values at any step
   virtual int64_t scratch_bytes() const = 0;
@@ -124,6 +131,11 @@ class Context {
   virtual const Shape& output_shape(int i) const = 0;
 
   virtual absl::Status Run() = 0;
+
+  // The same, adding the time of step i to seconds[i]. Requires: one entry per step.
+  virtual absl::Status RunTimed(absl::Span<double> seconds) {
+    return absl::UnimplementedError(absl::StrCat("steps are not timed here (", seconds.size(), " asked for)"));
+  }
 
   virtual const Specialisation& specialisation() const = 0;
 };

@@ -477,7 +477,9 @@ class StageMaker {
       plan.input_buffers.push_back(builder.AddInput(id).buffer);
       plan.inputs.push_back(SignatureOf(id));
     }
-    OCTET_RETURN_IF_ERROR(LowerAll(builder, FuseNodes(work, infos_, order)));
+    PassLog log;
+    OCTET_RETURN_IF_ERROR(LowerAll(builder, FuseNodes(work, infos_, order, &log)));
+    plan.notes = log.notes();
     if (!found_dynamic_.empty()) return absl::OkStatus();
     for (ValueId id : work.outputs) {
       OCTET_ASSIGN_OR_RETURN(const int buffer, builder.AddOutput(id));

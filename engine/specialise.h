@@ -31,6 +31,7 @@ struct Plan {
   std::vector<int> input_buffers, output_buffers;  // indices into memory.offsets
   bool external_inputs = false;                    // inputs lie outside the arena, where Bind is told
   std::vector<Signature> inputs, outputs;          // concrete shapes
+  std::vector<PassNote> notes;                     // of fusion
   int64_t scratch_bytes = 0;
   int threads = 1;
 };

@@ -92,7 +92,7 @@ absl::StatusOr<Results> Recurrent(const RuleArgs& args) {
 
 constexpr RuleEntry kRules[] = {
     {"GRU", Recurrent, 3, 6}, {"Gemm", Gemm, 2, 3},     {"LSTM", Recurrent, 3, 8},
-    {"MatMul", MatMul, 2, 2}, {"RNN", Recurrent, 3, 6},
+    {"MatMul", MatMul, 2, 3}, {"RNN", Recurrent, 3, 6},
 };
 
 }  // namespace

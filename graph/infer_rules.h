@@ -106,6 +106,7 @@ absl::Span<const RuleEntry> SelectionRules();
 absl::Span<const RuleEntry> QuantizationRules();
 absl::Span<const RuleEntry> SamplingRules();
 absl::Span<const RuleEntry> SignalRules();
+absl::Span<const RuleEntry> FusedRules();
 
 // ---- helpers
 

@@ -18,7 +18,7 @@ const absl::flat_hash_map<absl::string_view, const RuleEntry*>& RuleTable() {
     for (const auto& family :
          {ElementwiseRules(), WindowRules(), ProductRules(), NormalizationRules(), MovementRules(),
           IndexingRules(), ReshapeRules(), ReductionRules(), ResizeRules(), GenerationRules(),
-          SelectionRules(), SamplingRules(), SignalRules(), QuantizationRules()}) {
+          SelectionRules(), SamplingRules(), SignalRules(), QuantizationRules(), FusedRules()}) {
       for (const RuleEntry& entry : family) (*out)[entry.op] = &entry;
     }
     return out;

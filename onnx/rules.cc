@@ -102,7 +102,7 @@ constexpr Rule kRules[] = {
     {"", "Hardmax", 1, 1, 1, "axis:i", TranslateSoftmax},
     {"", "InstanceNormalization", 3, 3, 1, "epsilon:f", nullptr},
     {"", "LRN", 1, 1, 1, "alpha:f beta:f bias:f size:i", nullptr},
-    {"", "LayerNormalization", 2, 3, 1, "axis:i epsilon:f stash_type:i", nullptr},
+    {"", "LayerNormalization", 2, 3, 3, "axis:i epsilon:f stash_type:i", nullptr},
     {"", "LogSoftmax", 1, 1, 1, "axis:i", TranslateSoftmax},
     {"", "LpNormalization", 1, 1, 1, "axis:i p:i", nullptr},
     {"", "MatMul", 2, 2, 1, "", nullptr},

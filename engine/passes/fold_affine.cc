@@ -161,31 +161,44 @@ bool FoldInto(Graph* g, Node* n, const Affine& affine) {
   n->inputs.resize(3, graph::kNoValue);
   n->inputs[2] = id;
   if (n->op == "Gemm") n->attributes.erase("beta");
-  if (n->op == "MatMul") n->op = "Gemm";
+  // Of matrices, a Gemm says the same in ONNX's words.
+  const auto& shape = g->value(n->inputs[0]).shape;
+  if (n->op == "MatMul" && shape.has_value() && shape->size() == 2) n->op = "Gemm";
   return true;
 }
 
 // One fold at product `i`; true when something changed.
-bool FoldAt(Graph* g, size_t i, const std::vector<std::vector<int>>& consumers) {
+bool FoldAt(Graph* g, size_t i, const std::vector<std::vector<int>>& consumers, PassLog* log) {
   Node& product = g->nodes[i];
   if (!IsProduct(product)) return false;
   const ValueId out = product.outputs[0];
   const graph::Value& result = g->value(out);
-  if (result.quant.has_value() || g->IsOutput(out) || !result.shape.has_value()) return false;
-  if (consumers[static_cast<size_t>(out)].size() != 1) return false;
+  if (!result.shape.has_value()) return false;
+  const auto refuse = [&](const Node& next, const std::string& why) {
+    if (log != nullptr) log->Refused("fold-affine", Describe(*g, next), why);
+    return false;
+  };
+  const std::vector<int>& readers = consumers[static_cast<size_t>(out)];
   const size_t rank = result.shape->size();
-  // A bias makes MatMul a Gemm, which is for matrices only.
-  if (product.op != "Conv" && rank != 2) return false;
   const int64_t channels = OutputChannels(*g, product);
-  if (channels <= 0) return false;
-  const Node& next = g->nodes[static_cast<size_t>(consumers[static_cast<size_t>(out)][0])];
-  const std::optional<Affine> affine = AffineOf(*g, next, out, rank, 1, channels);
+  if (channels <= 0 || readers.empty() || rank == 0) return false;
+  const size_t axis = product.op == "Conv" ? 1 : rank - 1;
+  const Node& next = g->nodes[static_cast<size_t>(readers[0])];
+  const std::optional<Affine> affine = AffineOf(*g, next, out, rank, axis, channels);
   if (!affine.has_value()) return false;
+  const std::string name = absl::StrCat("'", result.name, "'");
+  if (g->IsOutput(out)) return refuse(next, absl::StrCat("the product's result ", name, " is an output of the graph"));
+  if (readers.size() != 1) return refuse(next, absl::StrCat("the product's result ", name, " is also read elsewhere"));
+  // A rounding between product and bias is dropped where the sum is rounded, as between product and residual.
+  if (result.quant.has_value() && (next.op != "Add" || !g->value(next.outputs[0]).quant.has_value())) {
+    return refuse(next, absl::StrCat("the product's result ", name, " is rounded to integers"));
+  }
   // The result must not be larger than the product's own (a constant of higher extent broadcasts it).
   const graph::Value& after = g->value(next.outputs[0]);
-  if (!after.shape.has_value() || after.shape->size() != rank) return false;
+  if (!after.shape.has_value() || after.shape->size() != rank) return refuse(next, "it broadcasts the product's result");
   const ValueId final_value = next.outputs[0];
-  if (!FoldInto(g, &product, *affine)) return false;
+  if (!FoldInto(g, &product, *affine)) return refuse(next, "the product's weights or bias are quantized or computed");
+  if (log != nullptr) log->Fired("fold-affine", Describe(*g, next), absl::StrCat("into ", Describe(*g, product)));
   product.outputs[0] = final_value;
   Node& gone = g->nodes[static_cast<size_t>(consumers[static_cast<size_t>(out)][0])];
   gone = Node{"Identity", "", "", {}, {}, {}};
@@ -244,11 +257,11 @@ absl::Status ExpandBatchNormalization(Graph* g) {
 
 }  // namespace
 
-absl::Status FoldAffine(Graph* graph) {
+absl::Status FoldAffine(Graph* graph, PassLog* log) {
   FoldBeta(graph);
   std::vector<std::vector<int>> consumers = graph->Consumers();
   for (size_t i = 0; i < graph->nodes.size(); ++i) {
-    while (FoldAt(graph, i, consumers)) consumers = graph->Consumers();
+    while (FoldAt(graph, i, consumers, log)) consumers = graph->Consumers();
   }
   std::erase_if(graph->nodes, [](const Node& n) { return n.outputs.empty(); });
   OCTET_RETURN_IF_ERROR(ExpandBatchNormalization(graph));

@@ -3,6 +3,7 @@
 #define OCTET_ENGINE_PASSES_PASSES_H_
 
 #include "absl/status/status.h"
+#include "engine/pass_log.h"
 #include "graph/graph.h"
 
 namespace octet::engine {
@@ -13,10 +14,17 @@ absl::Status FoldConstants(graph::Graph* graph);
 
 // Folds what follows a Conv, Gemm or MatMul with constant f32 weights into them:
 // - BatchNormalization: W' = W g / sqrt(v + e), b' = (b - m) g / sqrt(v + e) + beta;
-// - Add of a per-channel constant: bias;
+// - Add of a per-channel constant: bias (of a rounded product, too, whose rounding is dropped when the sum is rounded);
 // - Mul or Div by a per-channel constant: weights and bias.
 // BatchNormalization that stands elsewhere becomes Mul and Add. Gemm's beta is folded into its bias.
-absl::Status FoldAffine(graph::Graph* graph);
+// A MatMul of higher rank gets its bias as a third operand [N], which ONNX does not have (compress/ takes it off again).
+absl::Status FoldAffine(graph::Graph* graph, PassLog* log = nullptr);
+
+// Makes equal constants and equal nodes one, drops casts to the own type, turns divisions by powers of two into products.
+void Simplify(graph::Graph* graph, PassLog* log = nullptr);
+
+// Graph-level patterns: normalizations, element functions, attention (patterns.h). Requires inferred shapes.
+absl::Status FusePatterns(graph::Graph* graph, PassLog* log = nullptr);
 
 // Makes integer products of ConvInteger and MatMulInteger with constant weights: with the Cast, the scales and the bias
 // behind them one DynamicConv or DynamicMatMul with an f32 result, alone one with the s32 accumulator.
@@ -30,7 +38,18 @@ absl::Status SplitWeightZeroPoints(graph::Graph* graph);
 // Lets operators that only move or select elements (Reshape, Transpose, MaxPool, Slice, Concat, ...) work on stored
 // integers: forward, an unquantized result of such a node takes over the quant of its source; backward, a source that
 // only this node reads takes over the quant of the result. Neither adds a rounding.
-void SpreadQuantization(graph::Graph* graph);
+void SpreadQuantization(graph::Graph* graph, PassLog* log = nullptr);
+
+// All of the above behind FoldConstants and the proof of batching, in their order; the graph is valid afterwards.
+absl::Status RunPasses(graph::Graph* graph, PassLog* log);
+
+// ---- shared by passes
+
+// True when a node has a subgraph.
+bool HasBodies(const graph::Graph& graph);
+
+// Kahn's algorithm, earliest position first. Requires: no bodies (what they capture is no edge here), no cycle.
+void SortNodes(graph::Graph* graph);
 
 }  // namespace octet::engine
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
 #include "engine/passes/passes.h"
 
 namespace octet::engine {
@@ -38,7 +39,7 @@ bool IsPlainFloat(const graph::Graph& g, const std::vector<bool>& captured, grap
          !g.IsOutput(id) && std::find(g.inputs.begin(), g.inputs.end(), id) == g.inputs.end();
 }
 
-void SpreadForward(graph::Graph* g, const std::vector<bool>& captured) {
+void SpreadForward(graph::Graph* g, const std::vector<bool>& captured, PassLog* log) {
   for (const Node& node : g->nodes) {
     const bool concat = node.op == "Concat" && node.domain.empty();
     if (!Moves(node) && !concat) continue;
@@ -49,12 +50,23 @@ void SpreadForward(graph::Graph* g, const std::vector<bool>& captured) {
     });
     const bool free = std::all_of(node.outputs.begin(), node.outputs.end(),
                                   [&](auto id) { return IsPlainFloat(*g, captured, id); });
-    if (!same || !free) continue;
+    if (!same || !free) {
+      const bool done = std::all_of(node.outputs.begin(), node.outputs.end(), [&](auto id) {
+        return g->value(id).quant.has_value();
+      });
+      if (log != nullptr && !done) {
+        log->Refused("spread-quantization", Describe(*g, node),
+                     same ? "its result is an input or output of the graph or not f32"
+                          : "its sources have different scales");
+      }
+      continue;
+    }
+    if (log != nullptr) log->Fired("spread-quantization", Describe(*g, node), "moves the integers of its source");
     for (graph::ValueId id : node.outputs) TakeOver(&g->value(id), g->value(node.inputs[0]));
   }
 }
 
-void SpreadBackward(graph::Graph* g, const std::vector<bool>& captured) {
+void SpreadBackward(graph::Graph* g, const std::vector<bool>& captured, PassLog* log) {
   const std::vector<std::vector<int>> consumers = g->Consumers();
   for (size_t i = g->nodes.size(); i-- > 0;) {
     const Node& node = g->nodes[i];
@@ -67,6 +79,10 @@ void SpreadBackward(graph::Graph* g, const std::vector<bool>& captured) {
       const graph::ValueId id = node.inputs[s];
       if (IsPlainFloat(*g, captured, id) && consumers[static_cast<size_t>(id)].size() == 1) {
         TakeOver(&g->value(id), g->value(node.outputs[0]));
+        if (log != nullptr) log->Fired("spread-quantization", Describe(*g, node), "its source is rounded instead of its result");
+      } else if (log != nullptr && IsPlainFloat(*g, captured, id)) {
+        log->Refused("spread-quantization", Describe(*g, node),
+                     absl::StrCat("its source '", g->value(id).name, "' is also read elsewhere as reals"));
       }
     }
   }
@@ -74,10 +90,10 @@ void SpreadBackward(graph::Graph* g, const std::vector<bool>& captured) {
 
 }  // namespace
 
-void SpreadQuantization(graph::Graph* graph) {
+void SpreadQuantization(graph::Graph* graph, PassLog* log) {
   const std::vector<bool> captured = graph->Captured();
-  SpreadBackward(graph, captured);
-  SpreadForward(graph, captured);
+  SpreadBackward(graph, captured, log);
+  SpreadForward(graph, captured, log);
 }
 
 }  // namespace octet::engine
