@@ -193,10 +193,15 @@ absl::Status LowerReverseSequence(Builder& b, const FusedNode& fused) {
 
 }  // namespace
 
-// Per-axis and blocked quant does not survive a move: such values are constants, taken as reals.
+// Per-axis and blocked quant does not survive a move: such values are constants, taken as reals. 4-bit elements have no
+// address of their own: they move as bytes.
 absl::StatusOr<Location> MovableOperand(Builder& b, graph::ValueId id) {
   OCTET_ASSIGN_OR_RETURN(const Location l, b.Get(id));
-  if (l.spec.quant.has_value() && !l.spec.quant->per_tensor()) return b.GetPlainF32(id);
+  const bool nibbles = BitsOf(l.spec.dtype) == 4;
+  if (l.spec.quant.has_value() && (nibbles || !l.spec.quant->per_tensor())) return b.GetPlainF32(id);
+  if (nibbles) {
+    return b.GetAs(id, Layout::kPlain, l.spec.dtype == DType::kS4 ? DType::kS8 : DType::kU8, std::nullopt);
+  }
   return b.GetPlain(id);
 }
 

@@ -27,15 +27,8 @@ Location SameForm(Builder& b, const Location& src, const Shape& shape, Layout la
   return b.NewBuffer(spec);
 }
 
-// Per-axis and blocked quant does not survive a move: such values are constants, taken as reals.
-absl::StatusOr<Location> Movable(Builder& b, graph::ValueId id) {
-  OCTET_ASSIGN_OR_RETURN(const Location l, b.Get(id));
-  if (l.spec.quant.has_value() && !l.spec.quant->per_tensor()) return b.GetPlainF32(id);
-  return b.GetPlain(id);
-}
-
 absl::Status LowerView(Builder& b, const FusedNode& fused) {
-  OCTET_ASSIGN_OR_RETURN(const Location src, Movable(b, fused.node->inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(const Location src, MovableOperand(b, fused.node->inputs[0]));
   return b.Bind(fused.output, Builder::View(src, b.info(fused.output).shape, Layout::kPlain));
 }
 
@@ -91,7 +84,7 @@ absl::Status LowerTranspose(Builder& b, const FusedNode& fused) {
   if (movable && src.spec.layout == Layout::kPlain && IsFromChannelsLast(perm) && rank <= 5) {
     return b.Bind(fused.output, Builder::View(src, shape, Layout::kChannelsLast));
   }
-  OCTET_ASSIGN_OR_RETURN(src, Movable(b, node.inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(src, MovableOperand(b, node.inputs[0]));
   const Shape from = StridesOf(src.spec.shape);
   Shape strides;
   for (int64_t axis : perm) strides.push_back(from[static_cast<size_t>(axis)]);
@@ -100,7 +93,7 @@ absl::Status LowerTranspose(Builder& b, const FusedNode& fused) {
 
 absl::Status LowerSlice(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  OCTET_ASSIGN_OR_RETURN(const Location src, Movable(b, node.inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(const Location src, MovableOperand(b, node.inputs[0]));
   const Shape& shape = src.spec.shape;
   OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> starts, b.ConstantInts(node.inputs[1]));
   std::vector<int64_t> axes(starts.size()), steps(starts.size(), 1);
@@ -127,7 +120,7 @@ absl::Status LowerSlice(Builder& b, const FusedNode& fused) {
 
 absl::Status LowerSplit(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  OCTET_ASSIGN_OR_RETURN(const Location src, Movable(b, node.inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(const Location src, MovableOperand(b, node.inputs[0]));
   int64_t axis = node.GetInt("axis", 0);
   if (axis < 0) axis += static_cast<int64_t>(src.spec.shape.size());
   const Shape strides = StridesOf(src.spec.shape);
@@ -141,7 +134,7 @@ absl::Status LowerSplit(Builder& b, const FusedNode& fused) {
 }
 
 absl::Status LowerExpand(Builder& b, const FusedNode& fused) {
-  OCTET_ASSIGN_OR_RETURN(const Location src, Movable(b, fused.node->inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(const Location src, MovableOperand(b, fused.node->inputs[0]));
   const Shape& out = b.info(fused.output).shape;
   const Shape from = StridesOf(src.spec.shape);
   Shape strides(out.size(), 0);
@@ -152,7 +145,7 @@ absl::Status LowerExpand(Builder& b, const FusedNode& fused) {
 }
 
 absl::Status LowerTile(Builder& b, const FusedNode& fused) {
-  OCTET_ASSIGN_OR_RETURN(const Location src, Movable(b, fused.node->inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(const Location src, MovableOperand(b, fused.node->inputs[0]));
   // [d0, d1] tiled by (r0, r1) is [r0, d0, r1, d1] with stride 0 along the r's.
   const Shape& in = src.spec.shape;
   const Shape& out = b.info(fused.output).shape;
@@ -210,7 +203,7 @@ absl::Status LowerConcat(Builder& b, const FusedNode& fused) {
 
 absl::Status LowerGather(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  OCTET_ASSIGN_OR_RETURN(const Location data, Movable(b, node.inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(const Location data, MovableOperand(b, node.inputs[0]));
   OCTET_ASSIGN_OR_RETURN(const Location indices, b.GetPlain(node.inputs[1]));
   const Location dst = SameForm(b, data, b.info(fused.output).shape, Layout::kPlain);
   int64_t axis = node.GetInt("axis", 0);
@@ -269,7 +262,7 @@ absl::StatusOr<std::vector<std::byte>> FillElement(Builder& b, const Node& node,
 
 absl::Status LowerPad(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  OCTET_ASSIGN_OR_RETURN(Location src, Movable(b, node.inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(Location src, MovableOperand(b, node.inputs[0]));
   kernels::PadParams params;
   const std::string mode = node.GetString("mode", "constant");
   using Mode = kernels::PadParams::Mode;
@@ -314,7 +307,7 @@ absl::Status LowerPad(Builder& b, const FusedNode& fused) {
 
 absl::Status LowerDepthToSpace(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
-  OCTET_ASSIGN_OR_RETURN(const Location src, Movable(b, node.inputs[0]));
+  OCTET_ASSIGN_OR_RETURN(const Location src, MovableOperand(b, node.inputs[0]));
   using Mode = kernels::DepthToSpaceParams::Mode;
   kernels::DepthToSpaceParams params;
   params.mode = node.op == "SpaceToDepth"                ? Mode::kSpaceToDepth

@@ -68,14 +68,21 @@ bool IsInt8Weights(const Builder& b, graph::ValueId id, ZeroPoints allowed = Zer
                      [](int32_t z) { return z == 0; });
 }
 
-// Bias operand: f32 reals or s32 with quant. Anything else is refused.
-absl::StatusOr<ConstantSpec> BiasOf(const Builder& b, const Node& node, size_t index, bool* local) {
+// Constants that kernels read as they are: f32, or integers with quant. Other floats are taken as f32 reals.
+bool IsKernelType(const Builder& b, graph::ValueId id) {
+  const graph::Value& value = b.graph().value(id);
+  return value.quant.has_value() || !IsFloat(value.dtype) || value.dtype == DType::kF32;
+}
+
+// Bias operand: f32 reals or s32 with quant. A computed one is refused.
+absl::StatusOr<ConstantSpec> BiasOf(Builder& b, const Node& node, size_t index, bool* local) {
   if (!node.has_input(index)) return ConstantSpec{};
   const graph::ValueId id = node.inputs[index];
   if (!b.info(id).is_constant) {
     return absl::UnimplementedError(
         absl::StrCat("bias '", b.graph().value(id).name, "' must be a constant"));
   }
+  if (!IsKernelType(b, id)) return DequantizedConstant(b, id, local);
   return b.Constant(id, local);
 }
 
@@ -115,7 +122,7 @@ absl::Status LowerConv(Builder& b, const FusedNode& fused) {
   kernels::ConvParams params;
   bool local = false;
   params.weights_shape = b.info(weights_id).shape;
-  if (quantized || b.graph().value(weights_id).quant == std::nullopt) {
+  if (quantized || (b.graph().value(weights_id).quant == std::nullopt && IsKernelType(b, weights_id))) {
     params.weights = b.Constant(weights_id, &local);
     params.weights_dtype = b.info(weights_id).dtype;
     if (quantized) params.weights_dtype = DType::kS8;
@@ -192,7 +199,7 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
   if (constant) {
     params.b.shape = b.info(b_id).shape;
     const graph::Value& value = b.graph().value(b_id);
-    if (quantized || !value.quant.has_value()) {
+    if (quantized || (!value.quant.has_value() && IsKernelType(b, b_id))) {
       params.b_constant = b.Constant(b_id, &local);
       params.b.dtype = quantized ? DType::kS8 : b.info(b_id).dtype;
       params.b.quant = quantized ? value.quant : std::nullopt;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/float16.h"
 #include "base/status.h"
 #include "engine/passes/passes.h"
 #include "graph/shape_inference.h"
@@ -20,6 +21,12 @@ using graph::ValueId;
 struct Affine {
   std::vector<double> factor, shift;
 };
+
+// Constants of these types are folded, in f32, and rounded to their type again; f64 and integers are left alone.
+bool IsFoldable(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
+
+// The type that constants beside `id` must have.
+DType RealType(const Graph& g, ValueId id) { return g.value(id).quant.has_value() ? DType::kF32 : g.value(id).dtype; }
 
 bool IsProduct(const Node& n) {
   return n.domain.empty() && (n.op == "Conv" || n.op == "Gemm" || n.op == "MatMul");
@@ -38,7 +45,7 @@ int64_t OutputChannels(const Graph& g, const Node& n) {
 std::optional<std::vector<double>> PerChannel(const Graph& g, ValueId id, size_t rank, size_t axis,
                                               int64_t channels) {
   const graph::Value& v = g.value(id);
-  if (!v.is_constant() || v.quant.has_value() || v.data->dtype() != DType::kF32) return std::nullopt;
+  if (!v.is_constant() || v.quant.has_value() || !IsFoldable(v.data->dtype())) return std::nullopt;
   const Shape& shape = v.data->shape();
   if (shape.size() > rank) return std::nullopt;
   const std::vector<double> values = v.data->ToF64();
@@ -54,7 +61,7 @@ std::optional<Affine> BatchNormalizationOf(const Graph& g, const Node& bn, int64
   std::vector<double> parts[4];  // scale, bias, mean, variance
   for (size_t i = 0; i < 4; ++i) {
     const Tensor* t = g.ConstantInput(bn, i + 1);
-    if (t == nullptr || t->num_elements() != channels) return std::nullopt;
+    if (t == nullptr || t->num_elements() != channels || !IsFoldable(t->dtype())) return std::nullopt;
     parts[i] = t->ToF64();
   }
   const double epsilon = bn.GetFloat("epsilon", 1e-5f);
@@ -100,8 +107,13 @@ std::optional<Affine> AffineOf(const Graph& g, const Node& node, ValueId from, s
   return affine;
 }
 
-// The vector becomes the tensor's memory: weights can be large.
-ValueId AddF32(Graph* g, absl::string_view stem, Shape shape, std::vector<float> values) {
+// The vector becomes the tensor's memory: weights can be large. 16-bit floats are rounded into one of their own.
+ValueId AddReals(Graph* g, absl::string_view stem, DType dtype, Shape shape, std::vector<float> values) {
+  if (dtype == DType::kF16 || dtype == DType::kBF16) {
+    std::vector<uint16_t> bits;
+    for (float v : values) bits.push_back(dtype == DType::kF16 ? F16FromF32(v) : BF16FromF32(v));
+    return g->AddConstant(g->UniqueName(stem), Tensor::FromValues<uint16_t>(dtype, std::move(shape), bits));
+  }
   auto owner = std::make_shared<const std::vector<float>>(std::move(values));
   const auto* data = reinterpret_cast<const std::byte*>(owner->data());
   return g->AddConstant(g->UniqueName(stem), Tensor(DType::kF32, std::move(shape), data, std::move(owner)));
@@ -123,6 +135,7 @@ ValueId ScaledWeights(Graph* g, const Node& n, const std::vector<double>& factor
   }
   std::vector<float> values = w.ToF32();
   const Shape shape = w.shape();
+  const DType dtype = w.dtype();
   w = Tensor();
   const bool channel_first = n.op == "Conv" || (n.op == "Gemm" && n.GetInt("transB", 0) != 0);
   const size_t channels = factor.size();
@@ -130,7 +143,7 @@ ValueId ScaledWeights(Graph* g, const Node& n, const std::vector<double>& factor
   for (size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>(values[i] * factor[i / inner % channels]);
   }
-  return AddF32(g, absl::StrCat(name, "_folded"), shape, std::move(values));
+  return AddReals(g, absl::StrCat(name, "_folded"), dtype, shape, std::move(values));
 }
 
 // The bias of a product in real units, or nullopt when it is computed or of a shape that varies along other axes.
@@ -151,13 +164,14 @@ bool FoldInto(Graph* g, Node* n, const Affine& affine) {
   bool scales = false;
   for (double f : affine.factor) scales = scales || f != 1;
   const graph::Value& w = g->value(n->inputs[1]);
-  if (scales && (w.quant.has_value() || w.dtype != DType::kF32)) return false;
+  if (scales && (w.quant.has_value() || !IsFoldable(w.dtype))) return false;
   if (scales) n->inputs[1] = ScaledWeights(g, *n, affine.factor);
   std::vector<float> values;
   for (size_t c = 0; c < bias->size(); ++c) {
     values.push_back(static_cast<float>((*bias)[c] * affine.factor[c] + affine.shift[c]));
   }
-  const ValueId id = AddF32(g, absl::StrCat(g->value(n->outputs[0]).name, "_bias"), {channels}, values);
+  const ValueId id = AddReals(g, absl::StrCat(g->value(n->outputs[0]).name, "_bias"), RealType(*g, n->inputs[1]),
+                              {channels}, std::move(values));
   n->inputs.resize(3, graph::kNoValue);
   n->inputs[2] = id;
   if (n->op == "Gemm") n->attributes.erase("beta");
@@ -210,11 +224,11 @@ void FoldBeta(Graph* g) {
   for (Node& n : g->nodes) {
     if (n.op != "Gemm" || !n.domain.empty() || n.GetFloat("beta", 1.0f) == 1.0f || !n.has_input(2)) continue;
     const graph::Value& c = g->value(n.inputs[2]);
-    if (!c.is_constant() || c.quant.has_value() || c.dtype != DType::kF32) continue;
+    if (!c.is_constant() || c.quant.has_value() || !IsFoldable(c.dtype)) continue;
     std::vector<float> values = c.data->ToF32();
     for (float& v : values) v *= n.GetFloat("beta", 1.0f);
     const Shape shape = c.data->shape();
-    n.inputs[2] = AddF32(g, absl::StrCat(c.name, "_beta"), shape, values);
+    n.inputs[2] = AddReals(g, absl::StrCat(c.name, "_beta"), c.dtype, shape, std::move(values));
     n.attributes.erase("beta");
   }
 }
@@ -226,7 +240,7 @@ absl::Status ExpandBatchNormalization(Graph* g) {
     const bool lone = n.op == "BatchNormalization" && n.domain.empty();
     const Tensor* scale = lone ? g->ConstantInput(n, 1) : nullptr;
     const auto& shape = lone ? g->value(n.inputs[0]).shape : std::nullopt;
-    if (scale == nullptr || !shape.has_value() || shape->size() < 2) {
+    if (scale == nullptr || !shape.has_value() || shape->size() < 2 || !IsFoldable(RealType(*g, n.inputs[0]))) {
       nodes.push_back(std::move(n));
       continue;
     }
@@ -238,14 +252,14 @@ absl::Status ExpandBatchNormalization(Graph* g) {
     Shape per_channel(shape->size() - 1, 1);
     per_channel[0] = scale->num_elements();
     const std::string stem = g->value(n.outputs[0]).name;
-    const ValueId factor =
-        AddF32(g, stem + "_factor", per_channel,
-               std::vector<float>(affine->factor.begin(), affine->factor.end()));
-    const ValueId shift = AddF32(g, stem + "_shift", per_channel,
-                                 std::vector<float>(affine->shift.begin(), affine->shift.end()));
+    const DType dtype = RealType(*g, n.inputs[0]);
+    const ValueId factor = AddReals(g, stem + "_factor", dtype, per_channel,
+                                    std::vector<float>(affine->factor.begin(), affine->factor.end()));
+    const ValueId shift = AddReals(g, stem + "_shift", dtype, per_channel,
+                                   std::vector<float>(affine->shift.begin(), affine->shift.end()));
     graph::Value scaled;
     scaled.name = g->UniqueName(stem + "_scaled");
-    scaled.dtype = DType::kF32;
+    scaled.dtype = dtype;
     scaled.shape = g->value(n.inputs[0]).shape;
     const ValueId middle = g->AddValue(std::move(scaled));
     nodes.push_back(Node{"Mul", "", n.name, {n.inputs[0], factor}, {middle}, {}});
