@@ -260,11 +260,22 @@ absl::StatusOr<std::shared_ptr<const Body>> BodyCache::GetOrMake(const std::shar
   OCTET_ASSIGN_OR_RETURN(graph::Graph closed, Close(*subgraph, outer, &body->captured));
   OCTET_ASSIGN_OR_RETURN(body->program, Program::Compile(std::move(closed), options_));
   absl::MutexLock lock(&mutex_);
+  if (released_) body->program->ReleaseInitializers();
   return entries_.try_emplace(subgraph.get(), Entry{subgraph, std::move(body)}).first->second.body;
+}
+
+bool BodyCache::HasAllOf(const graph::Node& node) const {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [key, attribute] : node.attributes) {
+    const auto* subgraph = std::get_if<std::shared_ptr<const graph::Graph>>(&attribute);
+    if (subgraph != nullptr && !entries_.contains(subgraph->get())) return false;
+  }
+  return true;
 }
 
 void BodyCache::ReleaseInitializers() {
   absl::MutexLock lock(&mutex_);
+  released_ = true;
   for (auto& [key, entry] : entries_) entry.body->program->ReleaseInitializers();
 }
 

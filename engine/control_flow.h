@@ -43,6 +43,9 @@ class BodyCache {
   // Constants of `outer` that the subgraph captures become constants of its program, other captured values inputs.
   absl::StatusOr<std::shared_ptr<const Body>> GetOrMake(const std::shared_ptr<const graph::Graph>& subgraph,
                                                         const graph::Graph& outer);
+  // True when the programs of all subgraphs of `node` are made.
+  bool HasAllOf(const graph::Node& node) const;
+  // Also for programs that are made later.
   void ReleaseInitializers();
   void AddMemory(MemoryReport* report) const;
 
@@ -54,6 +57,7 @@ class BodyCache {
   const CompileOptions options_;
   mutable absl::Mutex mutex_;
   std::map<const graph::Graph*, Entry> entries_ ABSL_GUARDED_BY(mutex_);
+  bool released_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 // Runs one body on varying shapes; keeps the contexts of the last few. Thread-compatible.

@@ -187,30 +187,16 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
     if (!made.ok()) return made.status();
     cache_.push_front({key, *made});
     ++made_count_;
+    if (released_ && kept_) Release();
     Evict();
     return *made;
   }
 
   void ReleaseInitializers() override {
-    absl::MutexLock lock(&mutex_);
-    auto released = std::make_shared<graph::Graph>(*graph_);
     stages_->bodies().ReleaseInitializers();
-    const std::vector<bool> needed = NeededLater();
-    for (size_t i = 0; i < released->values.size(); ++i) {
-      graph::Value& value = released->values[i];
-      if (!value.is_constant() || !value.data->valid() || needed[i]) continue;
-      const Tensor& t = *value.data;
-      if (t.size_bytes() <= kSmallConstantBytes) {
-        // A copy of its own, so that a small slice does not keep the whole file in memory.
-        auto bytes = std::make_shared<std::vector<std::byte>>(t.data(), t.data() + t.size_bytes());
-        const std::byte* data = bytes->data();
-        value.data = Tensor(t.dtype(), t.shape(), data, std::move(bytes));
-      } else {
-        value.data = Tensor(t.dtype(), t.shape(), nullptr, nullptr);
-      }
-    }
-    graph_ = std::move(released);
-    shared_graph_->Set(graph_);
+    absl::MutexLock lock(&mutex_);
+    released_ = true;
+    Release();
   }
 
   MemoryReport Memory() const override {
@@ -310,20 +296,59 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
                                                 std::make_shared<Kept>(Kept{store_, nullptr}), context_bytes_);
   }
 
-  // Of a program with stages: constants that no stage has packed yet, and those that subgraphs read.
+  // Constants whose content a later stage may still want. A program of one stage has packed all; one with stages only
+  // what ran so far: a constant is needed until it is packed, or until the program of the subgraph that reads it is made.
   std::vector<bool> NeededLater() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::vector<bool> needed(graph_->values.size(), false);
-    bool staged = std::any_of(graph_->nodes.begin(), graph_->nodes.end(), graph::IsControlFlow);
+    bool staged = cache_.empty() || std::any_of(graph_->nodes.begin(), graph_->nodes.end(), graph::IsControlFlow);
     for (const Entry& entry : cache_) staged = staged || !entry.made->stage().last();
     if (!staged) return needed;
-    needed = graph_->Captured();
     std::vector<bool> packed(needed.size(), false);
     for (const auto& [key, bytes] : store_->Entries()) {
       const auto id = static_cast<size_t>(std::stol(key.substr(0, key.find('/'))) % (1 << 30));
       if (id < packed.size()) packed[id] = true;
     }
-    for (size_t i = 0; i < needed.size(); ++i) needed[i] = needed[i] || !packed[i];
+    graph::NameIndex names;
+    for (size_t i = 0; i < needed.size(); ++i) names.emplace(graph_->values[i].name, static_cast<graph::ValueId>(i));
+    const auto want = [&](graph::ValueId id, bool always) {
+      if (id != graph::kNoValue && (always || !packed[static_cast<size_t>(id)])) needed[static_cast<size_t>(id)] = true;
+    };
+    for (const graph::Node& node : graph_->nodes) {
+      for (graph::ValueId id : node.inputs) want(id, graph::IsControlFlow(node));
+      if (!graph::IsControlFlow(node) || stages_->bodies().HasAllOf(node)) continue;
+      for (const std::string& name : graph::CapturedNames(node)) {
+        const auto it = names.find(name);
+        if (it != names.end()) want(it->second, node.op != "If");  // a branch is inlined, or was made with its sibling
+      }
+    }
+    for (graph::ValueId id : graph_->outputs) want(id, false);
     return needed;
+  }
+
+  // Drops the content of large constants that no stage will want; kept_ tells whether some are still wanted.
+  void Release() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    auto released = std::make_shared<graph::Graph>(*graph_);
+    kept_ = false;
+    const std::vector<bool> needed = NeededLater();
+    for (size_t i = 0; i < released->values.size(); ++i) {
+      graph::Value& value = released->values[i];
+      if (!value.is_constant() || !value.data->valid()) continue;
+      if (needed[i]) {
+        kept_ = kept_ || value.data->size_bytes() > kSmallConstantBytes;
+        continue;
+      }
+      const Tensor& t = *value.data;
+      if (t.size_bytes() <= kSmallConstantBytes) {
+        // A copy of its own, so that a small slice does not keep the whole file in memory.
+        auto bytes = std::make_shared<std::vector<std::byte>>(t.data(), t.data() + t.size_bytes());
+        const std::byte* data = bytes->data();
+        value.data = Tensor(t.dtype(), t.shape(), data, std::move(bytes));
+      } else {
+        value.data = Tensor(t.dtype(), t.shape(), nullptr, nullptr);
+      }
+    }
+    graph_ = std::move(released);
+    shared_graph_->Set(graph_);
   }
 
   std::shared_ptr<SpecialisationImpl> Find(const Key& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -371,6 +396,7 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
   std::shared_ptr<StageCache> stages_;
   std::list<Entry> cache_ ABSL_GUARDED_BY(mutex_);  // most recently used first
   std::vector<Key> making_ ABSL_GUARDED_BY(mutex_);
+  bool released_ ABSL_GUARDED_BY(mutex_) = false, kept_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t made_count_ ABSL_GUARDED_BY(mutex_) = 0, evicted_count_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
