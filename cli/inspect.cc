@@ -145,6 +145,14 @@ absl::Status Inspect(const Words& words) {
   auto specialisation = (*program)->Specialise(shapes, threads);
   if (!specialisation.ok()) return Annotate(specialisation.status(), words[0]);
   OCTET_ASSIGN_OR_RETURN(const std::unique_ptr<engine::Context> context, engine::Context::Create(*specialisation));
+  const std::vector<engine::StepInfo> first = (*specialisation)->Steps();
+  const bool staged = std::any_of(first.begin(), first.end(), [](const auto& s) { return s.implementation == "staged"; });
+  if (staged) {
+    // What follows depends on data: shown for inputs that are zero.
+    const absl::Status ran = context->Run();
+    std::printf("stages: made as data decides; below for inputs of zeros%s\n\n",
+                ran.ok() ? "" : absl::StrCat(" up to: ", ran.message()).c_str());
+  }
   (*program)->ReleaseInitializers();
   resident.peak = PeakResidentBytes();
   resident.after = ResidentBytes();

@@ -41,6 +41,7 @@ class SpecialisationImpl final : public PlannedSpecialisation {
         program_(std::move(program)),
         context_bytes_(std::move(bytes)) {
     for (const Signature& s : stage_->plan.inputs) input_shapes_.push_back(s.shape);
+    for (graph::ValueId id : stage_->pinned) pinned_[id] = graph.value(id).name;
     for (size_t i = 0; i < graph.outputs.size(); ++i) {
       if (stage_->last()) {
         output_shapes_.push_back(stage_->plan.outputs[i].shape);
@@ -58,6 +59,13 @@ class SpecialisationImpl final : public PlannedSpecialisation {
     std::vector<StepInfo> steps;
     for (std::shared_ptr<const Stage> at = stage_; at != nullptr; at = stages_->LastBehind(at->id)) {
       for (const Step& step : at->plan.steps) steps.push_back(step.info);
+      if (!at->pinned.empty()) {
+        StepInfo info;
+        for (graph::ValueId id : at->pinned) absl::StrAppend(&info.node, info.node.empty() ? "" : "+", NameOf(id));
+        info.op = "Pin";
+        info.implementation = "staged";
+        steps.push_back(std::move(info));
+      }
       for (const DynamicStep& step : at->dynamic) {
         StepInfo info;
         info.node = step.node.name.empty() ? step.name : step.node.name;
@@ -94,7 +102,13 @@ class SpecialisationImpl final : public PlannedSpecialisation {
   std::shared_ptr<StageCache> stages_;
   std::shared_ptr<const void> program_;  // keeps the weight store alive
   std::shared_ptr<ContextBytes> context_bytes_;
+  std::string NameOf(graph::ValueId id) const {
+    const auto it = pinned_.find(id);
+    return it == pinned_.end() ? "" : it->second;
+  }
+
   std::vector<Shape> input_shapes_, output_shapes_;
+  absl::flat_hash_map<graph::ValueId, std::string> pinned_;
 };
 
 class ContextImpl final : public Context {

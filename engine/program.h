@@ -58,7 +58,7 @@ struct StepInfo {
   std::string node;                   // names of the nodes fused into this step, first to last, joined by "+"
   std::string op;                     // "Conv+Relu+Add"
   std::string src_types, dst_types;   // "u8[1,16,28,28]nhwc, ..." per operand
-  std::string implementation;         // "onednn:brgconv:avx512_core_vnni"
+  std::string implementation;         // "onednn:brgconv:avx512_core_vnni"; "staged": runs between two plans
   std::vector<std::string> refusals;
   int64_t multiply_adds = 0;
   int64_t weights_bytes = 0;
