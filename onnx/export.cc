@@ -65,7 +65,7 @@ absl::Status SetAttribute(const std::string& key, const graph::Attribute& value,
     SetTensor(*tensor, proto->mutable_t());
   } else {
     return absl::UnimplementedError(
-        absl::StrCat("attribute '", key, "' holds a graph, which export does not write"));
+        absl::StrCat("attribute '", key, "' holds what export does not write"));
   }
   return absl::OkStatus();
 }
@@ -100,54 +100,95 @@ absl::StatusOr<std::vector<int64_t>> ScaleDims(const Value& value) {
   return dims;
 }
 
+absl::Status TooLarge() {
+  return absl::ResourceExhaustedError("the model is larger than 2 GB, the limit of one ONNX file");
+}
+
+// A set of names in use and, by stem, the last suffix given.
+struct Names {
+  absl::flat_hash_set<std::string> used;
+  absl::flat_hash_map<std::string, int> suffix;
+
+  std::string Unique(const std::string& stem) {
+    if (used.insert(stem).second) return stem;
+    std::string name;
+    do {
+      name = absl::StrCat(stem, "_", ++suffix[stem]);
+    } while (!used.insert(name).second);
+    return name;
+  }
+};
+
+// What a graph and its subgraphs share.
+struct Shared {
+  int64_t opset = 0;
+  Names names;  // of values
+  Names node_names;
+  std::vector<std::string> domains;
+};
+
+// Writes one graph; its subgraphs by exporters of their own.
 class Exporter {
  public:
-  explicit Exporter(const Graph& graph) : graph_(graph), proto_(*model_.mutable_graph()) {}
+  Exporter(const Graph& graph, GraphProto* proto, Shared* shared)
+      : graph_(graph), proto_(*proto), shared_(*shared), opset_(shared->opset) {}
 
-  absl::StatusOr<std::string> Run() {
-    opset_ = RequiredOpset(graph_);
-    model_.set_ir_version(opset_ > 17 ? 10 : 8);
-    model_.set_producer_name("octet");
-    proto_.set_name(graph_.name.empty() ? "octet" : graph_.name);
-    for (const Value& value : graph_.values) names_.used.insert(value.name);
+  absl::Status Run() {
+    for (const Value& value : graph_.values) shared_.names.used.insert(value.name);
     OCTET_RETURN_IF_ERROR(AddSignature());
     OCTET_RETURN_IF_ERROR(AddInitializers());
+    return AddNodes();
+  }
+
+  // The same for the subgraph under attribute `key`, whose captured values the graphs around have.
+  absl::Status RunSubgraph(const std::string& key) {
+    proto_.set_name(key);
+    for (const Value& value : graph_.values) shared_.names.used.insert(value.name);
+    for (ValueId id : graph_.inputs) SetType(graph_.value(id), proto_.add_input());
+    OCTET_RETURN_IF_ERROR(AddInitializers());
+    OCTET_RETURN_IF_ERROR(AddNodes());
+    std::vector<bool> produced(graph_.values.size());
+    for (const Node& node : graph_.nodes) {
+      for (ValueId id : node.outputs) {
+        if (id != kNoValue) produced[static_cast<size_t>(id)] = true;
+      }
+    }
+    for (ValueId id : graph_.outputs) {
+      Value value = graph_.value(id);
+      if (value.quant.has_value()) {
+        return absl::UnimplementedError(absl::StrCat("output '", value.name, "' of '", key, "' is quantized"));
+      }
+      const bool own = produced[static_cast<size_t>(id)];
+      produced[static_cast<size_t>(id)] = false;
+      if (!own) {
+        // Not a node's result, or given twice: ONNX wants one of its own.
+        NodeProto* copy = proto_.add_node();
+        copy->set_op_type("Identity");
+        copy->add_input(value.name);
+        value.name = UniqueName(absl::StrCat(value.name, "_out"));
+        copy->set_name(UniqueNodeName("", value.name));
+        copy->add_output(value.name);
+      }
+      SetType(value, proto_.add_output());
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status AddNodes() {
     for (const Node& node : graph_.nodes) {
       const absl::Status status = AddNode(node);
       if (!status.ok()) return Annotate(status, graph::Describe(graph_, node));
     }
-    AddModelFields();
-    if (model_.ByteSizeLong() > INT_MAX) return TooLarge();
-    return model_.SerializeAsString();
+    return absl::OkStatus();
   }
 
- private:
-  static absl::Status TooLarge() {
-    return absl::ResourceExhaustedError(
-        "the model is larger than 2 GB, the limit of one ONNX file");
-  }
-
-  // A set of names in use and, by stem, the last suffix given.
-  struct Names {
-    absl::flat_hash_set<std::string> used;
-    absl::flat_hash_map<std::string, int> suffix;
-
-    std::string Unique(const std::string& stem) {
-      if (used.insert(stem).second) return stem;
-      std::string name;
-      do {
-        name = absl::StrCat(stem, "_", ++suffix[stem]);
-      } while (!used.insert(name).second);
-      return name;
-    }
-  };
-
-  std::string UniqueName(const std::string& stem) { return names_.Unique(stem); }
+  std::string UniqueName(const std::string& stem) { return shared_.names.Unique(stem); }
 
   // ONNX Runtime 1.21 derives names from nodes' names in some fusions and then refuses two that are
   // equal, so every node gets a name and no two share one.
   std::string UniqueNodeName(const std::string& name, const std::string& output) {
-    return node_names_.Unique(name.empty() ? absl::StrCat(output, "_node") : name);
+    return shared_.node_names.Unique(name.empty() ? absl::StrCat(output, "_node") : name);
   }
 
   static void SetType(const Value& value, ValueInfoProto* info) {
@@ -181,7 +222,7 @@ class Exporter {
 
   // Constants that a node or the caller reads; not those that become an attribute in this opset.
   absl::Status AddInitializers() {
-    std::vector<bool> read(graph_.values.size());
+    std::vector<bool> read = graph_.Captured();
     for (ValueId id : graph_.outputs) read[static_cast<size_t>(id)] = true;
     for (const Node& node : graph_.nodes) {
       for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -285,7 +326,7 @@ class Exporter {
       if (first.empty() && id != kNoValue) first = graph_.value(id).name;
     }
     proto.set_name(UniqueNodeName(node.name, first));
-    if (!node.domain.empty()) domains_.push_back(node.domain);
+    if (!node.domain.empty()) shared_.domains.push_back(node.domain);
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const bool inlined = InputBecomesAttribute(graph_, node, i, opset_);
       OCTET_ASSIGN_OR_RETURN(*proto.add_input(),
@@ -319,47 +360,63 @@ class Exporter {
     for (const auto& [key, value] : attributes) keys.push_back(key);
     std::sort(keys.begin(), keys.end());
     for (const std::string& key : keys) {
-      OCTET_RETURN_IF_ERROR(SetAttribute(key, attributes.at(key), proto->add_attribute()));
+      const graph::Attribute& value = attributes.at(key);
+      AttributeProto* attribute = proto->add_attribute();
+      const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&value);
+      if (subgraph == nullptr) {
+        OCTET_RETURN_IF_ERROR(SetAttribute(key, value, attribute));
+        continue;
+      }
+      attribute->set_name(key);
+      attribute->set_type(AttributeProto::GRAPH);
+      OCTET_RETURN_IF_ERROR(
+          Annotate(Exporter(**subgraph, attribute->mutable_g(), &shared_).RunSubgraph(key), key));
     }
     return absl::OkStatus();
   }
 
-  void AddModelFields() {
-    auto* main = model_.add_opset_import();
-    main->set_domain("");
-    main->set_version(opset_);
-    std::sort(domains_.begin(), domains_.end());
-    domains_.erase(std::unique(domains_.begin(), domains_.end()), domains_.end());
-    for (const std::string& domain : domains_) {
-      auto* import = model_.add_opset_import();
-      import->set_domain(domain);
-      import->set_version(1);
-    }
-    std::vector<std::string> keys;
-    for (const auto& [key, value] : graph_.metadata) keys.push_back(key);
-    std::sort(keys.begin(), keys.end());
-    for (const std::string& key : keys) {
-      auto* entry = model_.add_metadata_props();
-      entry->set_key(key);
-      entry->set_value(graph_.metadata.at(key));
-    }
-  }
-
   const Graph& graph_;
-  ModelProto model_;
   GraphProto& proto_;
-  int64_t opset_ = 0;
-  Names names_;  // of values
-  Names node_names_;
+  Shared& shared_;
+  const int64_t opset_;
   absl::flat_hash_map<ValueId, ParameterNames> parameters_;
-  std::vector<std::string> domains_;
 };
+
+void AddModelFields(const Graph& graph, Shared& shared, ModelProto* model) {
+  auto* main = model->add_opset_import();
+  main->set_domain("");
+  main->set_version(shared.opset);
+  std::sort(shared.domains.begin(), shared.domains.end());
+  shared.domains.erase(std::unique(shared.domains.begin(), shared.domains.end()), shared.domains.end());
+  for (const std::string& domain : shared.domains) {
+    auto* import = model->add_opset_import();
+    import->set_domain(domain);
+    import->set_version(1);
+  }
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : graph.metadata) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+  for (const std::string& key : keys) {
+    auto* entry = model->add_metadata_props();
+    entry->set_key(key);
+    entry->set_value(graph.metadata.at(key));
+  }
+}
 
 }  // namespace
 
 absl::StatusOr<std::string> ExportModel(const Graph& graph) {
   OCTET_RETURN_IF_ERROR(graph.Validate());
-  return Exporter(graph).Run();
+  ModelProto model;
+  Shared shared;
+  shared.opset = RequiredOpset(graph);
+  model.set_ir_version(shared.opset > 17 ? 10 : 8);
+  model.set_producer_name("octet");
+  model.mutable_graph()->set_name(graph.name.empty() ? "octet" : graph.name);
+  OCTET_RETURN_IF_ERROR(Exporter(graph, model.mutable_graph(), &shared).Run());
+  AddModelFields(graph, shared, &model);
+  if (model.ByteSizeLong() > INT_MAX) return TooLarge();
+  return model.SerializeAsString();
 }
 
 }  // namespace octet::onnx_io

@@ -62,6 +62,10 @@ int64_t RequiredOpset(const Graph& graph) {
   }
   for (const Node& node : graph.nodes) {
     if (NeedsNew(graph, node)) return kNew;
+    for (const auto& [key, attribute] : node.attributes) {
+      const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute);
+      if (subgraph != nullptr && RequiredOpset(**subgraph) == kNew) return kNew;
+    }
   }
   return kBase;
 }

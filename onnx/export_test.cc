@@ -25,7 +25,10 @@ using ::onnx::TensorProto;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+std::string Structure(const Graph& g);
+
 std::string AttributeText(const graph::Attribute& a) {
+  if (const auto* g = std::get_if<std::shared_ptr<const Graph>>(&a)) return absl::StrCat("(", Structure(**g), ")");
   if (const auto* i = std::get_if<int64_t>(&a)) return absl::StrCat(*i);
   if (const auto* f = std::get_if<float>(&a)) return absl::StrCat(*f, "f");
   if (const auto* s = std::get_if<std::string>(&a)) return *s;
@@ -262,7 +265,10 @@ TEST(Export, WhatOnnxCannotSayIsRefused) {
   g.outputs.push_back(g.outputs[0]);
   EXPECT_EQ(ExportModel(g).status().code(), absl::StatusCode::kUnimplemented);
   g = QuantizedConv();
-  g.nodes[1].attributes["body"] = std::make_shared<const Graph>();
+  auto body = std::make_shared<Graph>(QuantizedConv());
+  body->outputs = {body->nodes[0].outputs[0]};
+  body->value(body->outputs[0]).quant = QuantParams{{0.5f}, {}, -1, 0};
+  g.nodes[1].attributes["body"] = std::shared_ptr<const Graph>(body);
   EXPECT_EQ(ExportModel(g).status().code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(ExportModel(g).status().message(), HasSubstr("Conv 'conv'"));
 }
