@@ -1,7 +1,8 @@
-// Products whose weights, bias or parameters are inputs compute what they compute with constants.
+// Products whose weights, bias or parameters are inputs, or 16-bit floats, compute what they compute with f32 constants.
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "base/float16.h"
 #include "engine/test_util.h"
 
 namespace octet::engine {
@@ -76,6 +77,44 @@ TEST(PlainProductsTest, ClipWithComputedBounds) {
                          const ValueId low = m.Node("Neg", {ids[1]}, "low");
                          m.Output(m.Node("Clip", {ids[0], low, ids[2]}, "y"));
                        });
+}
+
+Tensor Halves(const Tensor& t) {
+  std::vector<uint16_t> bits;
+  for (float v : t.ToF32()) bits.push_back(F16FromF32(v));
+  return Tensor::FromValues<uint16_t>(DType::kF16, t.shape(), bits);
+}
+
+// Convolution, normalisation and a residual in f16 give what f32 gives of the same numbers, rounded to f16.
+TEST(HalfPrecisionTest, WeightsBiasesAndFoldedParameters) {
+  const std::vector<Tensor> constants = {RandomTensor({4, 3, 3, 3}, 1), RandomTensor({4}, 2),  RandomTensor({4}, 3),
+                                         RandomTensor({4}, 4),          RandomTensor({4}, 5), RandomTensor({4}, 6, 0.5)};
+  const Tensor x = Halves(RandomTensor({2, 3, 6, 5}, 7));
+  std::vector<Tensor> results;
+  for (DType dtype : {DType::kF32, DType::kF16}) {
+    GraphMaker m;
+    std::vector<ValueId> c;
+    for (const Tensor& t : constants) {
+      const Tensor half = Halves(t);
+      c.push_back(m.g.AddConstant(absl::StrCat("c", c.size()),
+                                  dtype == DType::kF16 ? half : Tensor::FromF32(t.shape(), half.ToF32())));
+    }
+    const auto input = m.Input("x", x.shape(), dtype);
+    const auto conv = m.Node("Conv", {input, c[0], c[1]}, "conv", {{"pads", std::vector<int64_t>{1, 1, 1, 1}}});
+    const auto norm = m.Node("BatchNormalization", {conv, c[2], c[3], c[4], c[5]}, "norm");
+    const auto lone = m.Node("BatchNormalization", {m.Node("Tanh", {norm}, "t"), c[2], c[3], c[4], c[5]}, "lone");
+    m.Output(m.Node("Relu", {lone}, "y"));
+    for (graph::Value& value : m.g.values) value.dtype = dtype;
+    const auto program = Program::Compile(m.g);
+    ASSERT_TRUE(program.ok()) << program.status();
+    const auto outputs = RunProgram(**program, {dtype == DType::kF16 ? x : Tensor::FromF32(x.shape(), x.ToF32())}, 2);
+    ASSERT_TRUE(outputs.ok()) << outputs.status();
+    EXPECT_EQ(outputs->at(0).dtype(), dtype);
+    results.push_back(outputs->at(0));
+  }
+  const std::vector<float> want = results[0].ToF32(), found = results[1].ToF32();
+  // Four roundings to 11 bits (folded weights, the convolution's result, Tanh, the factor), of numbers below 8.
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(found[i], want[i], 4 * 8.0 / 2048) << i;
 }
 
 }  // namespace
