@@ -2,6 +2,7 @@
 #include "kernels/plain/unary.h"
 
 #include <cmath>
+#include <limits>
 
 #include "kernels/elements.h"
 #include "kernels/plain/typed.h"
@@ -50,14 +51,22 @@ C RealFunction(const PlainUnaryParams& p, C x) {
   }
 }
 
+// Toward zero; what T does not hold becomes its nearest end.
+template <typename T>
+T Truncated(double x) {
+  using Limits = std::numeric_limits<T>;
+  if (x >= static_cast<double>(Limits::max())) return Limits::max();
+  if (x <= static_cast<double>(Limits::min())) return Limits::min();
+  return static_cast<T>(x);
+}
+
 template <typename T>
 T CountFunction(const PlainUnaryParams& p, T x) {
   switch (p.kind) {
     case Kind::kBitwiseNot:
       return static_cast<T>(~x);
     case Kind::kShrink: {  // computed on reals, then truncated, as ONNX's reference does
-      const double real = static_cast<double>(x);
-      return static_cast<T>(RealFunction<double>(p, real));
+      return Truncated<T>(RealFunction<double>(p, static_cast<double>(x)));
     }
     default:
       break;
@@ -69,7 +78,7 @@ T CountFunction(const PlainUnaryParams& p, T x) {
     case ActivationKind::kNeg:
       return negative;
     case ActivationKind::kErf:  // of a real, truncated
-      return static_cast<T>(Apply(p.activation, static_cast<double>(x)));
+      return Truncated<T>(Apply(p.activation, static_cast<double>(x)));
     case ActivationKind::kSign:
       return static_cast<T>(x > 0 ? 1 : x < 0 ? -1 : 0);
     default:

@@ -1,6 +1,7 @@
 // Reductions over a set of axes, and ArgMax/ArgMin.
 //
-// f32 (or u8/s8 with quant on src and/or dst for sum and mean), s32 and s64. Operands plain.
+// f32 (or u8/s8 with quant on src and/or dst for sum and mean), f64 and integers; bool for maximum and minimum. Operands
+// plain.
 // Operands of Bind: src[0], dst[0]. Source: ONNX Reduce*-18, ArgMax-13, ArgMin-13.
 #ifndef OCTET_KERNELS_REDUCE_REDUCE_H_
 #define OCTET_KERNELS_REDUCE_REDUCE_H_

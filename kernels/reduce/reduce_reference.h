@@ -1,9 +1,10 @@
-// Oracle of Reduce: every result walks its own elements, reals in double, counts in s64 (wrapping).
+// Oracle of Reduce: every result walks its own elements, reals in double, counts in s64 or u64 (wrapping).
 #ifndef OCTET_KERNELS_REDUCE_REDUCE_REFERENCE_H_
 #define OCTET_KERNELS_REDUCE_REDUCE_REFERENCE_H_
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "kernels/elements.h"
 #include "kernels/reduce/reduce.h"
@@ -12,23 +13,27 @@ namespace octet::kernels {
 
 inline bool IsArg(ReduceKind kind) { return kind >= ReduceKind::kArgMaxFirst; }
 
-// T is double (reals) or int64_t (counts). at(i) is element i of n.
+// T is double (reals), int64_t or uint64_t (counts). at(i) is element i of n.
 template <typename T, typename At>
 T ReduceLine(ReduceKind kind, int64_t n, const At& at) {
   using Limits = std::numeric_limits<T>;
   const T lowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
   const T highest = Limits::has_infinity ? Limits::infinity() : Limits::max();
-  const auto magnitude = [](T x) { return x < 0 ? -x : x; };
-  T sum = 0, squares = 0, absolutes = 0, product = 1, max = lowest, min = highest;
+  using Wrapping = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;
+  Wrapping total = 0, total_squares = 0, total_absolutes = 0, total_product = 1;
+  T max = lowest, min = highest;
   for (int64_t i = 0; i < n; ++i) {
     const T x = at(i);
-    sum += x;
-    squares += x * x;
-    absolutes += magnitude(x);
-    product *= x;
+    const auto w = static_cast<Wrapping>(x);
+    total += w;
+    total_squares += w * w;
+    total_absolutes += x < 0 ? -w : w;
+    total_product *= w;
     max = x > max || x != x ? x : max;
     min = x < min || x != x ? x : min;
   }
+  const T sum = static_cast<T>(total), squares = static_cast<T>(total_squares),
+          absolutes = static_cast<T>(total_absolutes), product = static_cast<T>(total_product);
   switch (kind) {
     case ReduceKind::kSum:
       return sum;
@@ -94,11 +99,17 @@ inline void ReduceReference(const ReduceParams& p, const void* src, void* dst, i
     const auto count = [&](int64_t k) {
       return LoadInteger(p.src.dtype, src, base + offsets[static_cast<size_t>(k)]);
     };
+    const auto large = [&](int64_t k) { return static_cast<uint64_t>(count(k)); };
+    const bool u64 = p.src.dtype == DType::kU64;
     if (IsArg(p.kind)) {
       StoreInteger(p.dst.dtype, dst, i,
-                   counts ? ArgLine<int64_t>(p.kind, n, count) : ArgLine<double>(p.kind, n, real));
+                   !counts ? ArgLine<double>(p.kind, n, real)
+                   : u64   ? ArgLine<uint64_t>(p.kind, n, large)
+                           : ArgLine<int64_t>(p.kind, n, count));
     } else if (counts && !p.dst.quant && !IsFloat(p.dst.dtype)) {
-      StoreInteger(p.dst.dtype, dst, i, ReduceLine<int64_t>(p.kind, n, count));
+      StoreInteger(p.dst.dtype, dst, i,
+                   u64 ? static_cast<int64_t>(ReduceLine<uint64_t>(p.kind, n, large))
+                       : ReduceLine<int64_t>(p.kind, n, count));
     } else {
       StoreReal(p.dst, dst, i, ReduceLine<double>(p.kind, n, real));
     }

@@ -118,6 +118,32 @@ TEST(ReduceTest, QuantizedSumsAndMeansStayWithinOneStep) {
   }
 }
 
+TEST(ReduceTest, IntegersOfAnyWidthAreExact) {
+  const auto run = [](ReduceKind kind, DType type, const std::vector<uint64_t>& values) {
+    const TensorSpec src = Spec(type, {1, static_cast<int64_t>(values.size())});
+    const bool arg = kind >= ReduceKind::kArgMaxFirst;
+    Operand x = MakeOperand(src), y = MakeOperand(Spec(arg ? DType::kS64 : type, {1, 1}));
+    for (size_t i = 0; i < values.size(); ++i) {
+      StoreInteger(type, x.data(), static_cast<int64_t>(i), static_cast<int64_t>(values[i]));
+    }
+    const auto kernel = CreateReduce({kind, src, y.spec, {1}}, KernelEnv{});
+    EXPECT_TRUE(kernel.ok()) << kernel.status();
+    EXPECT_TRUE(RunKernel(**kernel, {x.data()}, {y.data()}).ok());
+    return static_cast<uint64_t>(LoadInteger(y.spec.dtype, y.data(), 0));
+  };
+  const uint64_t top = uint64_t{1} << 63;
+  EXPECT_EQ(run(ReduceKind::kMax, DType::kU64, {1, top + 1, top}), top + 1);
+  EXPECT_EQ(run(ReduceKind::kMin, DType::kU64, {top + 1, top, 5}), 5u);
+  EXPECT_EQ(run(ReduceKind::kArgMaxFirst, DType::kU64, {1, top + 1, top}), 1u);
+  EXPECT_EQ(run(ReduceKind::kSum, DType::kU64, {top, 7}), top + 7);
+  EXPECT_EQ(run(ReduceKind::kSum, DType::kS64, {(uint64_t{1} << 53) + 1, 2}), (uint64_t{1} << 53) + 3);
+  EXPECT_EQ(run(ReduceKind::kSum, DType::kU8, {200, 100}), 44u);  // wraps, as the type does
+  EXPECT_EQ(run(ReduceKind::kMax, DType::kS16, {static_cast<uint64_t>(-5), static_cast<uint64_t>(-9)}),
+            static_cast<uint64_t>(-5));
+  EXPECT_EQ(run(ReduceKind::kMax, DType::kBool, {0, 1, 0}), 1u);
+  EXPECT_EQ(run(ReduceKind::kMin, DType::kBool, {0, 1, 0}), 0u);
+}
+
 TEST(ReduceTest, RefusesWhatContradictsItself) {
   const auto code = [](const ReduceParams& p) {
     return CreateReduce(p, KernelEnv{}).status().code();
