@@ -420,6 +420,7 @@ absl::StatusOr<std::shared_ptr<Program>> Program::Compile(graph::Graph graph,
                                                           const CompileOptions& options) {
   OCTET_RETURN_IF_ERROR(graph::NormalizeSubgraphs(&graph));
   graph::HoistConstants(&graph, kSmallConstantBytes);
+  graph::TransposeQuantizedConstants(&graph);
   OCTET_RETURN_IF_ERROR(FoldConstants(&graph));
   graph::BatchProof proof = graph::FreeBatch(&graph);
   graph::SignWeights(&graph);

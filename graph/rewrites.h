@@ -26,6 +26,9 @@ void MakeSigned(Value* value);
 // MakeSigned of every constant that only products read, as their weights: what kernels read.
 void SignWeights(Graph* graph);
 
+// Transpose of a quantized constant becomes a quantized constant; scales and axis move along.
+void TransposeQuantizedConstants(Graph* graph);
+
 }  // namespace octet::graph
 
 #endif  // OCTET_GRAPH_REWRITES_H_

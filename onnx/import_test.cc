@@ -560,5 +560,64 @@ TEST(Import, QOperatorFormEqualsQdqForm) {
   EXPECT_EQ(g->value(conv.outputs[0]).dtype, DType::kU8);
 }
 
+// One column of 16 codes and another, with a zero point each.
+TestModel SmallNBits() {
+  TestModel m(17);
+  auto* import = m.proto.add_opset_import();
+  import->set_domain("com.microsoft");
+  import->set_version(1);
+  m.Input("x", {3, 16}).Output("y");
+  std::vector<uint8_t> codes;
+  for (int i = 0; i < 16; ++i) codes.push_back(static_cast<uint8_t>(0x10 * (i % 16) + 15 - i));
+  m.U8("b", {2, 1, 8}, codes).F32("s", {2}, {0.5f, -0.25f}).U8("z", {2}, {0x08, 0x03});
+  auto* node = m.Node("MatMulNBits", {"x", "b", "s", "z"}, {"y"}, "nbits");
+  node->set_domain("com.microsoft");
+  SetInt(SetInt(SetInt(SetInt(node, "K", 16), "N", 2), "bits", 4), "block_size", 16);
+  return m;
+}
+
+TEST(Import, PackedWeightsBecomeABlockedMatrix) {
+  auto g = SmallNBits().Import();
+  ASSERT_TRUE(g.ok()) << g.status();
+  EXPECT_EQ(Operators(*g), "MatMul");
+  const Value& w = g->value(g->nodes[0].inputs[1]);
+  EXPECT_EQ(w.dtype, DType::kS4);
+  EXPECT_EQ(*w.shape, (Shape{16, 2}));
+  EXPECT_EQ(w.quant, (QuantParams{{0.5f, -0.25f}, {0, -5}, 0, 16}));
+  const std::vector<int64_t> codes = w.data->ToS64();
+  // Column 0 starts with byte 0x0f: codes 15 and 0, shifted by 8; column 1 with byte 8, 0x87: codes 7 and 8.
+  EXPECT_EQ(codes[0], 7);
+  EXPECT_EQ(codes[2], -8);
+  EXPECT_EQ(codes[1], -1);
+  EXPECT_EQ(codes[3], 0);
+}
+
+TEST(Import, PackedWeightsAreChecked) {
+  const auto refused = [](const TestModel& m) { return std::string(m.Import().status().message()); };
+  TestModel order = SmallNBits();
+  order.S32("g", {16}, std::vector<int32_t>(16, 0)).graph().mutable_node(0)->add_input("g");
+  EXPECT_THAT(refused(order), HasSubstr("node 'nbits' (MatMulNBits): g_idx"));
+  TestModel size = SmallNBits();
+  size.graph().mutable_node(0)->mutable_attribute(0)->set_i(48);
+  EXPECT_THAT(refused(size), HasSubstr("input 1 of shape [2, 1, 8], expected 48 elements"));
+  TestModel bits = SmallNBits();
+  bits.graph().mutable_node(0)->mutable_attribute(2)->set_i(3);
+  EXPECT_THAT(refused(bits), HasSubstr("bits: expected 4 or 8, found 3"));
+  TestModel block = SmallNBits();
+  block.graph().mutable_node(0)->mutable_attribute(3)->set_i(24);
+  EXPECT_THAT(refused(block), HasSubstr("block_size"));
+}
+
+TEST(Import, DynamicRecurrentLayersAreRefusedByName) {
+  TestModel m(17);
+  m.proto.add_opset_import()->set_domain("com.microsoft");
+  m.Input("x", {1, 2, 3}).Output("y");
+  m.Node("DynamicQuantizeLSTM", {"x"}, {"y"}, "lstm1")->set_domain("com.microsoft");
+  auto g = m.Import();
+  EXPECT_EQ(g.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(g.status().message(), HasSubstr("node 'lstm1' (DynamicQuantizeLSTM)"));
+  EXPECT_THAT(g.status().message(), HasSubstr("dynamic quantization"));
+}
+
 }  // namespace
 }  // namespace octet::onnx_io
