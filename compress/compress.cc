@@ -11,6 +11,7 @@
 #include "compress/quantize_graph.h"
 #include "compress/regions.h"
 #include "engine/passes/passes.h"
+#include "graph/control_flow.h"
 #include "graph/batching.h"
 #include "graph/shape_inference.h"
 
@@ -30,6 +31,12 @@ struct ErrorSum {
     }
   }
 };
+
+// Where data decides sizes, those of the compressed network may differ: then it is as wrong as zeros.
+std::vector<float> Sized(absl::Span<const float> found, size_t size) {
+  if (found.size() != size) return std::vector<float>(size, 0.0f);
+  return std::vector<float>(found.begin(), found.end());
+}
 
 struct OutputSum {
   ErrorSum error;
@@ -73,11 +80,11 @@ absl::Status CompareGraphs(const Graph& reference, const Graph& compressed, cons
     OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples.Read(i));
     OCTET_RETURN_IF_ERROR(a->Run(sample));
     OCTET_RETURN_IF_ERROR(b->Run(sample));
-    for (size_t r = 0; r < results.size(); ++r) layers[r].Add(a->observed(r), b->observed(r));
+    for (size_t r = 0; r < results.size(); ++r) layers[r].Add(a->observed(r), Sized(b->observed(r), a->observed(r).size()));
     for (size_t o = 0; o < outputs.size(); ++o) {
       const auto& shape = reference.value(reference.outputs[o]).shape;
       const bool rows = shape.has_value() && shape->size() >= 2 && shape->back() > 1;
-      outputs[o].Add(a->output(o), b->output(o), rows ? shape->back() : 0);
+      outputs[o].Add(a->output(o), Sized(b->output(o), a->output(o).size()), rows ? shape->back() : 0);
     }
     if (options.progress) options.progress({"comparing", ++done, static_cast<int64_t>(held.size())});
   }
@@ -154,6 +161,7 @@ absl::StatusOr<Graph> Prepare(Graph graph) {
           absl::StrCat("value '", v.name, "' is quantized already; compression starts from a float model"));
     }
   }
+  OCTET_RETURN_IF_ERROR(graph::NormalizeSubgraphs(&graph));
   OCTET_RETURN_IF_ERROR(engine::FoldConstants(&graph));
   graph::FreeBatch(&graph);
   OCTET_RETURN_IF_ERROR(engine::FoldAffine(&graph));
@@ -174,7 +182,14 @@ absl::StatusOr<CompressResult> Compress(const Graph& graph, data::SampleReader& 
   OCTET_ASSIGN_OR_RETURN(const Graph prepared, Prepare(graph));
   const Regions regions = FindRegions(prepared, options.keep_float);
   if (regions.products.empty()) {
-    return absl::InvalidArgumentError("no Conv, Gemm or MatMul with constant f32 weights to quantize");
+    std::string inside;  // what subgraphs hold stays float
+    for (const graph::Node& node : prepared.nodes) {
+      if (graph::IsControlFlow(node) && inside.empty()) {
+        inside = absl::StrCat(" outside ", graph::Describe(prepared, node), ", whose subgraphs stay float");
+      }
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("no Conv, Gemm or MatMul with constant f32 weights to quantize", inside));
   }
   OCTET_ASSIGN_OR_RETURN(const auto statistics, Calibrate(prepared, regions.values, samples, used, options));
   CompressResult result;

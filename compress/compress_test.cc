@@ -63,6 +63,47 @@ graph::Graph Network() {
   return m.g;
 }
 
+// Network behind which a branch doubles or keeps the logits, and a second output selects by data.
+graph::Graph BranchingNetwork(bool inside) {
+  engine::GraphMaker m;
+  if (!inside) m.g = Network();
+  const auto x = inside ? m.Input("image", {kUnknownDim, 2, 12, 12}) : m.g.outputs[0];
+  m.g.outputs.clear();
+  const std::string name = m.g.value(x).name;
+  const auto sum = m.Node("ReduceSum", {x}, "total", {{"keepdims", int64_t{0}}});
+  const auto c = m.Node("Greater", {sum, m.F32("zero", {}, {0})}, "positive");
+  auto branch = [&](float factor) {
+    engine::GraphMaker b;
+    graph::Value captured;
+    captured.name = name;
+    const auto v = b.g.AddValue(std::move(captured));
+    auto r = b.Node("Mul", {v, b.F32("f", {}, {factor})}, "r");
+    if (inside) r = b.Node("Conv", {r, b.Random("w", {4, 2, 3, 3}, 3)}, "conv");
+    b.Output(r);
+    return std::make_shared<const graph::Graph>(b.g);
+  };
+  m.Output(m.Node("If", {c}, "y", {{"then_branch", branch(2)}, {"else_branch", branch(1)}}));
+  const auto where = m.Node("Relu", {x}, "clipped");
+  m.Output(m.Node("Cast", {m.Node("NonZero", {where}, "where")}, "selected", {{"to", int64_t{1}}}));
+  return m.g;
+}
+
+TEST(CompressTest, QuantizesWhatLiesOutsideSubgraphs) {
+  MemorySamples samples(RandomSamples(20, {2, 12, 12}));
+  auto result = Compress(BranchingNetwork(false), samples, {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_GE(result->report.layers.size(), 3u);
+  EXPECT_GT(result->report.outputs[0].sqnr_db, 15);
+  EXPECT_LT(result->report.weights_bytes, 0.6 * static_cast<double>(result->report.float_weights_bytes));
+}
+
+TEST(CompressTest, SaysThatSubgraphsStayFloat) {
+  MemorySamples samples(RandomSamples(4, {2, 12, 12}));
+  auto result = Compress(BranchingNetwork(true), samples, {});
+  EXPECT_TRUE(absl::IsInvalidArgument(result.status())) << result.status();
+  EXPECT_THAT(result.status().message(), HasSubstr("outside If 'node_y'"));
+}
+
 TEST(CompressTest, Int8StaysCloseToFloatAndReportsIt) {
   MemorySamples samples(RandomSamples(40, {2, 12, 12}));
   CompressOptions options;

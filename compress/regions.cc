@@ -31,7 +31,7 @@ bool IsMove(const Node& n) {
 class Finder {
  public:
   Finder(const Graph& g, const std::vector<std::string>& exclude)
-      : g_(g), consumers_(g.Consumers()), exclude_(exclude.begin(), exclude.end()) {
+      : g_(g), consumers_(g.Consumers()), captured_(g.Captured()), exclude_(exclude.begin(), exclude.end()) {
     regions_.same_as.assign(g.values.size(), kNoValue);
     chosen_.assign(g.values.size(), false);
   }
@@ -50,7 +50,7 @@ class Finder {
  private:
   bool IsF32(ValueId id) const {
     const graph::Value& v = g_.value(id);
-    return v.dtype == DType::kF32 && !v.quant.has_value() && !v.is_constant();
+    return v.dtype == DType::kF32 && !v.quant.has_value() && !v.is_constant() && !captured_[static_cast<size_t>(id)];
   }
 
   void AddProduct(int index) {
@@ -152,6 +152,7 @@ class Finder {
 
   const Graph& g_;
   std::vector<std::vector<int>> consumers_;
+  std::vector<bool> captured_;  // read by subgraphs, by name: they stay float
   absl::flat_hash_set<std::string> exclude_;
   Regions regions_;
   std::vector<bool> chosen_;

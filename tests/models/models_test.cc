@@ -7,6 +7,7 @@
 
 #include "engine/program.h"
 #include "engine/test_util.h"
+#include "onnx/export.h"
 #include "onnx/import.h"
 #include "onnx/onnx_pb.h"
 #include "onnx/tensors.h"
@@ -83,6 +84,36 @@ TEST_P(ModelsTest, MatchesStoredOutputs) {
     std::vector<float> values(static_cast<size_t>(NumElements(shape)), 0.5f);
     auto outputs = RunProgram(**program, {Tensor::FromF32(shape, values)}, 2);
     ASSERT_TRUE(outputs.ok()) << outputs.status();
+  }
+}
+
+// Both rates of a model that branches on its rate, from the file and from what export writes of it.
+TEST(ControlFlowTest, ExportedBranchesMeanTheSame) {
+  const fs::path path = fs::path(OCTET_SHARED) / "models/silero-vad-op18-ifless/model.onnx";
+  if (!fs::exists(path)) GTEST_SKIP() << path << " is absent: the shared models are not installed here";
+  auto graph = onnx_io::ImportFile(path.string());
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  auto bytes = onnx_io::ExportModel(*graph);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  Buffer copy = *Buffer::Allocate(static_cast<int64_t>(bytes->size()));
+  std::memcpy(copy.data(), bytes->data(), bytes->size());
+  auto again = onnx_io::ImportBytes(std::make_shared<const Buffer>(std::move(copy)), "exported.onnx");
+  ASSERT_TRUE(again.ok()) << again.status();
+  auto original = Program::Compile(*std::move(graph)), exported = Program::Compile(*std::move(again));
+  ASSERT_TRUE(original.ok() && exported.ok()) << original.status() << exported.status();
+  const CounterRng rng(3);
+  for (const auto& [rate, samples] : {std::pair<int64_t, int64_t>{16000, 576}, {8000, 288}, {16000, 576}}) {
+    std::vector<float> audio(static_cast<size_t>(2 * samples)), state(2 * 2 * 128, 0.1f);
+    for (size_t i = 0; i < audio.size(); ++i) audio[i] = static_cast<float>(rng.Uniform(i) - 0.5);
+    const std::vector<Tensor> inputs = {Tensor::FromF32({2, samples}, audio), Tensor::FromS64({}, {rate}),
+                                        Tensor::FromF32({2, 2, 128}, state)};
+    auto expected = RunProgram(**original, inputs), found = RunProgram(**exported, inputs);
+    ASSERT_TRUE(expected.ok() && found.ok()) << expected.status() << found.status();
+    for (size_t i = 0; i < expected->size(); ++i) {
+      EXPECT_EQ((*found)[i].shape(), (*expected)[i].shape());
+      EXPECT_EQ((*found)[i].ToF32(), (*expected)[i].ToF32()) << "rate " << rate << " output " << i;
+    }
+    EXPECT_EQ((*expected)[0].shape(), Shape({2, 1}));
   }
 }
 
