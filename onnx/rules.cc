@@ -173,7 +173,7 @@ constexpr Rule kRules[] = {
     // Control flow.
     {"", "If", 1, 1, kAnyNumber, "else_branch:g then_branch:g", TranslateControlFlow},
     {"", "Loop", 0, kAnyNumber, kAnyNumber, "body:g", TranslateControlFlow},
-    {"", "Scan", 1, kAnyNumber, kAnyNumber,
+    {"", "Scan", 0, kAnyNumber, kAnyNumber,
      "body:g directions:I num_scan_inputs:i scan_input_axes:I scan_input_directions:I "
      "scan_output_axes:I scan_output_directions:I",
      TranslateControlFlow},
