@@ -8,6 +8,7 @@ using Result = absl::StatusOr<std::unique_ptr<Kernel>>;
 Result CreateConvertCopy(const ConvertParams&, const KernelEnv&);
 Result CreateConvertRows(const ConvertParams&, const KernelEnv&);
 Result CreateConvertTable(const ConvertParams&, const KernelEnv&);
+Result CreateConvertTranspose(const ConvertParams&, const KernelEnv&);
 Result CreateConvertTiles(const ConvertParams&, const KernelEnv&);
 Result CreateConvertCast(const ConvertParams&, const KernelEnv&);
 Result CreateConvertOneDnn(const ConvertParams&, const KernelEnv&);
@@ -17,6 +18,7 @@ absl::Span<const Implementation<ConvertParams>> ConvertImplementations() {
   static constexpr Implementation<ConvertParams> kList[] = {
       {"copy", CreateConvertCopy},           {"rows", CreateConvertRows},
       {"table", CreateConvertTable},         {"tiles", CreateConvertTiles},
+      {"transpose", CreateConvertTranspose},
       {"cast", CreateConvertCast},           {"onednn", CreateConvertOneDnn},
       {"reference", CreateConvertReference},
   };
