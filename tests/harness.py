@@ -73,12 +73,13 @@ class Server:
             time.sleep(0.02)  # polls; what ends the loop is the answer
 
     def infer(self, model, inputs):
-        """Sends {name: f32 array}, returns {name: f32 array}."""
+        """Sends {name: f32 or int64 array}, returns {name: f32 array}."""
         request = self.messages.ModelInferRequest(model_name=model)
         for name, array in inputs.items():
-            tensor = request.inputs.add(name=name, datatype="FP32")
+            integer = array.dtype == np.int64
+            tensor = request.inputs.add(name=name, datatype="INT64" if integer else "FP32")
             tensor.shape.extend(array.shape)
-            request.raw_input_contents.append(np.ascontiguousarray(array, dtype="<f4").tobytes())
+            request.raw_input_contents.append(np.ascontiguousarray(array, dtype="<i8" if integer else "<f4").tobytes())
         reply = self.stub.ModelInfer(request, timeout=60)
         outputs = {}
         for tensor, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
