@@ -104,16 +104,18 @@ absl::Status LowerSlice(Builder& b, const FusedNode& fused) {
   if (node.has_input(4)) {
     OCTET_ASSIGN_OR_RETURN(steps, b.ConstantInts(node.inputs[4]));
   }
+  const Shape& out = b.info(fused.output).shape;
   Shape strides = StridesOf(shape);
   int64_t offset = 0;
   for (size_t i = 0; i < starts.size(); ++i) {
     const auto axis = static_cast<size_t>(axes[i] < 0 ? axes[i] + static_cast<int64_t>(shape.size())
                                                       : axes[i]);
     const int64_t dim = shape[axis];
+    if (out[axis] == 0) continue;  // nothing is read
     int64_t start = starts[i] < 0 ? std::max<int64_t>(starts[i], -dim) + dim : starts[i];
     start = std::clamp<int64_t>(start, 0, steps[i] < 0 ? dim - 1 : dim);
     offset += start * strides[axis];
-    strides[axis] *= steps[i];
+    strides[axis] = out[axis] == 1 ? 0 : strides[axis] * steps[i];  // a single element may have any step
   }
   return EmitCopy(b, fused, fused.output, src, std::move(strides), offset);
 }

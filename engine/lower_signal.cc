@@ -70,8 +70,20 @@ absl::Status EmitTable(Builder& b, const FusedNode& fused, std::vector<double> v
   return b.Bind(fused.output, dst);
 }
 
+// Tables are worked out in f64 while the program is made: a file must not ask for more than this.
+constexpr int64_t kMaxTableElements = int64_t{1} << 24;
+
+absl::Status CheckTableSize(Builder& b, const FusedNode& fused) {
+  const Shape& shape = b.info(fused.output).shape;
+  OCTET_ASSIGN_OR_RETURN(const int64_t n, CheckedNumElements(shape));
+  if (n <= kMaxTableElements) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("a table of shape ", ShapeString(shape), ", the limit is 2^24 elements"));
+}
+
 absl::Status LowerWindow(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
+  OCTET_RETURN_IF_ERROR(CheckTableSize(b, fused));
   using Kind = kernels::WindowKind;
   using Period = kernels::WindowPeriod;
   const Kind kind = node.op == "HannWindow"      ? Kind::kHann
@@ -84,6 +96,7 @@ absl::Status LowerWindow(Builder& b, const FusedNode& fused) {
 absl::Status LowerMelWeightMatrix(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
   kernels::MelParams params;
+  OCTET_RETURN_IF_ERROR(CheckTableSize(b, fused));
   OCTET_ASSIGN_OR_RETURN(params.mel_bins, ConstantInt(b, node, 0, 0));
   OCTET_ASSIGN_OR_RETURN(params.dft_length, ConstantInt(b, node, 1, 0));
   OCTET_ASSIGN_OR_RETURN(params.sample_rate, ConstantInt(b, node, 2, 0));

@@ -311,6 +311,36 @@ TEST(PadTest, TheFillValueMayBeComputed) {
   EXPECT_EQ((*found)[0].ToF32(), (std::vector<float>{-7, 1, 2, 3, -7, -7}));
 }
 
+TEST(SliceTest, StepsBackwardAndOfAnySize) {
+  const int64_t lowest = std::numeric_limits<int64_t>::min(),
+                most = std::numeric_limits<int64_t>::max();
+  const auto slice = [](Ints starts, Ints ends, Ints steps) {
+    GraphMaker m;
+    const auto x = m.Input("x", {5});
+    m.Output(m.Node(
+        "Slice", {x, m.Ints("s", starts), m.Ints("e", ends), m.Ints("a", {-1}), m.Ints("t", steps)},
+        "y"));
+    const auto found = RunOnce(m, {Tensor::FromF32({5}, {0, 1, 2, 3, 4})});
+    EXPECT_TRUE(found.ok()) << found.status();
+    return found.ok() ? (*found)[0].ToF32() : std::vector<float>();
+  };
+  using V = std::vector<float>;
+  EXPECT_EQ(slice({-1}, {lowest}, {-2}), (V{4, 2, 0}));
+  EXPECT_EQ(slice({most}, {0}, {-1}), (V{4, 3, 2, 1}));
+  EXPECT_EQ(slice({1}, {most}, {most}), (V{1}));
+  EXPECT_EQ(slice({3}, {lowest}, {lowest}), (V{3}));
+  EXPECT_EQ(slice({3}, {1}, {1}), (V{}));
+  EXPECT_EQ(slice({most}, {most}, {1}), (V{}));
+}
+
+TEST(WindowTest, AFileMayNotAskForATableOfAnySize) {
+  GraphMaker m;
+  m.Output(
+      m.Node("HannWindow", {m.g.AddConstant("n", Tensor::FromS64({}, {int64_t{1} << 39}))}, "y"));
+  const absl::Status s = RunOnce(m, {}).status();
+  EXPECT_EQ(s.code(), absl::StatusCode::kResourceExhausted) << s;
+}
+
 TEST(ResizeTest, NearestKeepsIntegersThatNoFloatHolds) {
   GraphMaker m;
   const auto x = m.Input("x", {1, 1, 1, 2}, DType::kS64);

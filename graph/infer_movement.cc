@@ -119,8 +119,8 @@ absl::StatusOr<int64_t> SliceDim(int64_t dim, const Element& start, const Elemen
                                  const Element& step) {
   if (!step.known) return kUnknownDim;
   if (step.integer == 0) return Invalid("step 0");
-  constexpr int64_t kToTheEnd =
-      std::numeric_limits<int32_t>::max();  // exporters write "to the end" so
+  // Exporters write "to the end" as 2^31 - 1, 2^63 - 1 or (tf2onnx) 10^9: more than any axis has.
+  constexpr int64_t kToTheEnd = 1000000000;
   if (start.known && start.integer == 0 && step.integer == 1) {
     if (end.known && end.integer >= kToTheEnd) return dim;
     if (!end.known && !Known(dim) && dim != kUnknownDim && end.dim == dim) return dim;

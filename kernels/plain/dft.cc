@@ -51,11 +51,11 @@ void Invert(const Fft& fft, Line* line) {
   for (Complex& x : line->out) x = std::conj(x) / static_cast<double>(fft.size());
 }
 
-constexpr int64_t kMaxLength = int64_t{1} << 26;  // 4 GiB of tables and work memory
+constexpr int64_t kMaxLength = int64_t{1} << 21;  // at most 400 MB of tables and work memory
 
 absl::Status CheckLength(int64_t length) {
   if (length >= 1 && length <= kMaxLength) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("dft: length ", length, ", expected 1 to 2^26"));
+  return absl::InvalidArgumentError(absl::StrCat("dft: length ", length, ", expected 1 to 2^21"));
 }
 
 }  // namespace
