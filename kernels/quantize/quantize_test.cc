@@ -137,6 +137,24 @@ TEST(ConvertTest, TiesAndExtremesEqualTheReferenceInVectors) {
   }
 }
 
+TEST(ConvertTest, SixteenBitsEqualTheReferenceInRows) {
+  std::vector<double> values;
+  for (int i = -70000; i < 70000; i += 7) values.push_back(i * 0.5);
+  for (double x : {kInf, -kInf, kNan, 3e38, -3e38, 1e-40, 65534.5, 32766.5, -32768.5}) values.push_back(x);
+  const Shape shape{static_cast<int64_t>(values.size())};
+  const TensorSpec real = Spec(DType::kF32, shape);
+  for (DType type : {DType::kU16, DType::kS16}) {
+    for (int32_t zero_point : {0, 5, 30000}) {
+      const TensorSpec stored = QuantSpec(type, shape, 1, zero_point);
+      EXPECT_THAT(CompareImplementations(ConvertImplementations(), ConvertParams{real, stored},
+                                         Operands(MakeOperand(real, values)), stored, {0, 0}, "16 bits"),
+                  Contains("rows"));
+      EXPECT_THAT(Compare(stored, real, 0, "from 16 bits"), Contains("rows"));
+    }
+  }
+  EXPECT_THAT(Compare(QuantSpec(DType::kS32, shape, 0.5f, -3), real, 0, "from s32"), Contains("rows"));
+}
+
 TEST(ConvertTest, OneDnnRoundsTiesToEvenAndSaturates) {
   // Scale 1 leaves no error of the inverse: the reorder must agree exactly.
   std::vector<double> values;
