@@ -7,6 +7,7 @@
 // The graph's weights are [K, N] row-major; codes and zero points are shifted by 2^(bits-1), which
 // changes no real.
 // Source: ONNX Runtime, docs/ContribOperators.md, com.microsoft.MatMulNBits.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <utility>
@@ -82,14 +83,17 @@ absl::StatusOr<Tensor> Weights(NodeImporter& node, const Geometry& g) {
   const auto* codes = reinterpret_cast<const uint8_t*>(b->data());
   auto* to = reinterpret_cast<uint8_t*>(out.data());
   const int64_t column_bytes = g.blocks() * g.block_bytes();
-  for (int64_t k = 0; k < g.k; ++k) {
-    for (int64_t n = 0; n < g.n; ++n) {
-      const int shifted = Code(codes + n * column_bytes, k, g.bits) - g.middle();
-      const int64_t at = k * g.n + n;
-      if (g.bits == 8) {
-        to[at] = static_cast<uint8_t>(shifted);
-      } else {
-        to[at / 2] = static_cast<uint8_t>(to[at / 2] | (shifted & 15) << (at % 2 * 4));
+  constexpr int64_t kTile = 64;  // columns whose lines of the file stay in the cache together
+  for (int64_t tile = 0; tile < g.n; tile += kTile) {
+    for (int64_t k = 0; k < g.k; ++k) {
+      for (int64_t n = tile; n < std::min(tile + kTile, g.n); ++n) {
+        const int shifted = Code(codes + n * column_bytes, k, g.bits) - g.middle();
+        const int64_t at = k * g.n + n;
+        if (g.bits == 8) {
+          to[at] = static_cast<uint8_t>(shifted);
+        } else {
+          to[at / 2] = static_cast<uint8_t>(to[at / 2] | (shifted & 15) << (at % 2 * 4));
+        }
       }
     }
   }

@@ -121,6 +121,19 @@ absl::StatusOr<ValueId> ChannelsFirst(NodeImporter& node, ValueId x, AttributeMa
   return node.Emit1("Transpose", {x}, node.Fresh("channels_first"), std::move(attrs));
 }
 
+// Softmax over all dimensions from `axis` on, taken together: what opsets below 13 mean.
+absl::Status FlattenedSoftmax(NodeImporter& node, ValueId x, int64_t axis, DType like_x) {
+  AttributeMap flatten, last;
+  flatten["axis"] = axis;
+  last["axis"] = int64_t{-1};
+  OCTET_ASSIGN_OR_RETURN(const ValueId shape, node.Emit1("Shape", {x}, node.Fresh("shape")));
+  OCTET_ASSIGN_OR_RETURN(const ValueId flat,
+                         node.Emit1("Flatten", {x}, node.Fresh("flat"), std::move(flatten)));
+  OCTET_ASSIGN_OR_RETURN(const ValueId y, EmitRounded(node, "Softmax", {flat}, 3, like_x,
+                                                      std::move(last), node.Fresh("soft")));
+  return node.Emit1("Reshape", {y, shape}, node.Output(0)).status();
+}
+
 }  // namespace
 
 absl::Status TranslateQLinearConv(NodeImporter& node) {
@@ -195,9 +208,7 @@ absl::Status TranslateQLinearUnary(NodeImporter& node) {
     const std::optional<int64_t> rank = node.Rank(x);
     const int64_t axis = node.Int("axis", -1);
     const bool last = axis == -1 || (rank.has_value() && axis == *rank - 1);
-    if (!last && node.Int("opset", 13) < 13) {
-      return absl::UnimplementedError("flattened Softmax on integers is not supported");
-    }
+    if (!last && node.Int("opset", 13) < 13) return FlattenedSoftmax(node, x, axis, like_x);
     attrs.erase("opset");
   }
   if (node.Int("channels_last", 0) == 0) {
