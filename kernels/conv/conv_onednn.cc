@@ -118,31 +118,32 @@ Preference PreferenceOf(const ConvParams& p, absl::string_view first) {
   return {};
 }
 
-// Moves *pd to the preferred implementation; leaves it where it is when oneDNN has none such for these operands.
-void TakePreferred(const ConvParams& p, dnnl::primitive_desc* pd) {
-  const Preference preference = PreferenceOf(p, pd->impl_info_str());
-  if (preference.name[0] == '\0') return;
-  dnnl_primitive_desc_t copy = nullptr;  // next_impl changes what copies of the C++ object share
-  dnnl::error::wrap_c_api(dnnl_primitive_desc_clone(&copy, pd->get()), "cloning a descriptor");
-  dnnl::primitive_desc next(copy);
-  while (next.next_impl()) {
-    const std::string name = next.impl_info_str();
-    if (!absl::StartsWith(name, preference.name) || !absl::StrContains(name, preference.isa)) continue;
-    *pd = next;
-    return;
+// Moves `next`, which stands at the first implementation, to the preferred one; false when oneDNN has none such for
+// these operands.
+bool FindPreferred(const Preference& preference, dnnl::primitive_desc* next) {
+  while (next->next_impl()) {
+    const std::string name = next->impl_info_str();
+    if (absl::StartsWith(name, preference.name) && absl::StrContains(name, preference.isa)) return true;
   }
+  return false;
 }
 
 absl::StatusOr<dnnl::primitive_desc> MakePd(const ConvParams& p, const ConvPlan& plan,
                                             const dnnl::memory::desc& src,
                                             const dnnl::memory::desc& weights) {
-  dnnl::primitive_desc pd;
-  OCTET_RETURN_IF_ERROR(DnnlCall("convolution", [&] {
-    pd = dnnl::convolution_forward::primitive_desc(
+  const auto make = [&]() -> dnnl::primitive_desc {
+    return dnnl::convolution_forward::primitive_desc(
         CpuEngine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src,
         weights, plan.bias, plan.dst, Widened(p.strides, 0), Widened(p.dilations, 1),
         Widened(p.pads_begin, 0), Widened(p.pads_end, 0), plan.attr);
-    TakePreferred(p, &pd);
+  };
+  dnnl::primitive_desc pd;
+  OCTET_RETURN_IF_ERROR(DnnlCall("convolution", [&] {
+    pd = make();
+    const Preference preference = PreferenceOf(p, pd.impl_info_str());
+    if (preference.name[0] == '\0') return;
+    dnnl::primitive_desc other = make();  // a copy would share the position in oneDNN's list, a clone has none
+    if (FindPreferred(preference, &other)) pd = other;
   }));
   return pd;
 }

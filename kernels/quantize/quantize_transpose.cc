@@ -33,6 +33,24 @@ inline void Transpose4(const float* src, int64_t columns, float* dst, int64_t ro
 #endif
 }
 
+// dst[3 j + i] = src[i * columns + j] for 4 columns: what images with three planes are made of.
+inline void Interleave3(const float* src, int64_t columns, float* dst) {
+#if defined(__SSE2__)
+  const __m128 a = _mm_loadu_ps(src), b = _mm_loadu_ps(src + columns), c = _mm_loadu_ps(src + 2 * columns);
+  const auto pick = [](__m128 low, __m128 high) { return _mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)); };
+  _mm_storeu_ps(dst, _mm_shuffle_ps(_mm_unpacklo_ps(a, b), _mm_shuffle_ps(c, a, _MM_SHUFFLE(1, 1, 0, 0)),
+                                    _MM_SHUFFLE(2, 0, 1, 0)));
+  _mm_storeu_ps(dst + 4, pick(_mm_shuffle_ps(b, c, _MM_SHUFFLE(1, 1, 1, 1)),
+                              _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 2, 2, 2))));
+  _mm_storeu_ps(dst + 8, pick(_mm_shuffle_ps(c, a, _MM_SHUFFLE(3, 3, 2, 2)),
+                              _mm_shuffle_ps(b, c, _MM_SHUFFLE(3, 3, 3, 3))));
+#else
+  for (int64_t j = 0; j < 4; ++j) {
+    for (int64_t i = 0; i < 3; ++i) dst[3 * j + i] = src[i * columns + j];
+  }
+#endif
+}
+
 // A matrix [rows, columns] into [columns, rows], many images of it.
 struct Plan {
   int64_t images, rows, columns;
@@ -48,6 +66,14 @@ struct Plan {
     const int64_t bottom = std::min(rows, top + kTileRows), right = std::min(columns, left + kTileColumns);
     src += image * rows * columns;
     dst += image * rows * columns;
+    if (rows == 3) {
+      int64_t j = left;
+      for (; j + 4 <= right; j += 4) Interleave3(src + j, columns, dst + 3 * j);
+      for (; j < right; ++j) {
+        for (int64_t k = 0; k < 3; ++k) Copy(src, dst, k, j);
+      }
+      return;
+    }
     int64_t i = top;
     for (; i + 4 <= bottom; i += 4) {
       int64_t j = left;
