@@ -73,7 +73,11 @@ void AxisTaps(const GridSampleParams& p, const Axis& axis, float g,
   if (!(std::fabs(x) <= kFar)) x = x > 0 ? kFar : -kFar;
   if (p.mode == Mode::kNearest) x = std::nearbyint(x);
   if (x < axis.low || x > axis.high) {
-    if (p.padding == Padding::kBorder) x = std::clamp(x, 0.0f, static_cast<float>(axis.size - 1));
+    // Cubic taps are clamped one by one below, as PyTorch and ONNX Runtime have it: the position
+    // itself stays outside.
+    if (p.padding == Padding::kBorder && p.mode != Mode::kCubic) {
+      x = std::clamp(x, 0.0f, static_cast<float>(axis.size - 1));
+    }
     if (p.padding == Padding::kReflection) x = Reflect(x, axis.low, axis.high);
   }
   const auto add = [&](int64_t i, float weight) {
