@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/match.h"
+#include "base/parallel_for.h"
 #include "kernels/conv/conv_reference.h"
 #include "kernels/onednn_product.h"
 #include "kernels/product_testing.h"
@@ -306,6 +308,28 @@ TEST(ConvTest, HotShapesDoNotFallToOneDnnsReference) {
           << g.name << " " << NameOf(src.dtype) << ": " << (*kernel)->implementation();
     }
   }
+}
+
+// A stem of 3 channels on 8 bits and a float depthwise layer: where oneDNN's first choice was measured slower.
+TEST(ConvTest, TakesTheImplementationMeasuredFaster) {
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto has = [&](dnnl::cpu_isa wanted) {
+    return (isa & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted);
+  };
+  if (!has(dnnl::cpu_isa::avx512_core_vnni)) GTEST_SKIP() << "measured on AVX512-VNNI and AMX only";
+  SetTeamSize(2);
+  const Geometry depthwise = {"", 1, 64, 64, 64, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+  auto kernel = CreateConv(MakeParams(depthwise, {F32Spec({}, kNhwc), F32Spec({}, kNhwc), Bias::kF32, {}}),
+                           KernelEnv{nullptr, 2});
+  ASSERT_TRUE(kernel.ok()) << kernel.status();
+  EXPECT_TRUE(absl::StrContains((*kernel)->implementation(), "jit_dw:avx512_core")) << (*kernel)->implementation();
+  const Geometry stem = {"", 1, 3, 32, 1, {64, 64}, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}};
+  kernel = CreateConv(MakeParams(stem, {QuantSpec(DType::kU8, {}, 0.02f, 7, kNhwc),
+                                        QuantSpec(DType::kU8, {}, 0.05f, 0, kNhwc), Bias::kF32, {}}),
+                      KernelEnv{nullptr, 2});
+  ASSERT_TRUE(kernel.ok()) << kernel.status();
+  EXPECT_TRUE(absl::StrContains((*kernel)->implementation(), "jit_int8:avx512_core_vnni"))
+      << (*kernel)->implementation();
 }
 
 TEST(ConvTest, SaturationReplacesReluAndClipOnlyWhereItGivesTheSame) {
