@@ -259,9 +259,22 @@ absl::StatusOr<std::shared_ptr<const Body>> BodyCache::GetOrMake(const std::shar
   auto body = std::make_shared<Body>();
   OCTET_ASSIGN_OR_RETURN(graph::Graph closed, Close(*subgraph, outer, &body->captured));
   OCTET_ASSIGN_OR_RETURN(body->program, Program::Compile(std::move(closed), options_));
+  bool released = false;
+  std::shared_ptr<const Body> kept;
+  {
+    absl::MutexLock lock(&mutex_);
+    released = released_;
+    kept = entries_.try_emplace(subgraph.get(), Entry{subgraph, std::move(body)}).first->second.body;
+  }
+  if (released) kept->program->ReleaseInitializers();
+  return kept;
+}
+
+std::vector<std::shared_ptr<const Body>> BodyCache::All() const {
   absl::MutexLock lock(&mutex_);
-  if (released_) body->program->ReleaseInitializers();
-  return entries_.try_emplace(subgraph.get(), Entry{subgraph, std::move(body)}).first->second.body;
+  std::vector<std::shared_ptr<const Body>> all;
+  for (const auto& [key, entry] : entries_) all.push_back(entry.body);
+  return all;
 }
 
 bool BodyCache::HasAllOf(const graph::Node& node) const {
@@ -274,15 +287,16 @@ bool BodyCache::HasAllOf(const graph::Node& node) const {
 }
 
 void BodyCache::ReleaseInitializers() {
-  absl::MutexLock lock(&mutex_);
-  released_ = true;
-  for (auto& [key, entry] : entries_) entry.body->program->ReleaseInitializers();
+  {
+    absl::MutexLock lock(&mutex_);
+    released_ = true;
+  }
+  for (const auto& body : All()) body->program->ReleaseInitializers();
 }
 
 void BodyCache::AddMemory(MemoryReport* report) const {
-  absl::MutexLock lock(&mutex_);
-  for (const auto& [key, entry] : entries_) {
-    const MemoryReport mine = entry.body->program->Memory();
+  for (const auto& body : All()) {
+    const MemoryReport mine = body->program->Memory();
     report->weights += mine.weights;
     report->activations += mine.activations;
     report->scratchpad += mine.scratchpad;

@@ -54,6 +54,8 @@ class BodyCache {
     std::shared_ptr<const graph::Graph> subgraph;  // keeps the key alive
     std::shared_ptr<const Body> body;
   };
+  std::vector<std::shared_ptr<const Body>> All() const;  // no lock is held while a body's program is called
+
   const CompileOptions options_;
   mutable absl::Mutex mutex_;
   std::map<const graph::Graph*, Entry> entries_ ABSL_GUARDED_BY(mutex_);

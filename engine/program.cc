@@ -218,23 +218,24 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
     report.weights = store_->TotalBytes();
     report.activations = context_bytes_->arena;
     report.scratchpad = context_bytes_->scratch;
+    const StageCache::Report stages = stages_->Summary();
+    report.code += stages.steps * kCodeBytesPerStep;
+    report.weights += stages.local_bytes;
+    report.metadata += stages.steps * static_cast<int64_t>(sizeof(Step));
+    stages_->bodies().AddMemory(&report);
     absl::MutexLock lock(&mutex_);
     for (const Entry& entry : cache_) {
       report.code += entry.made->code_bytes();
       report.weights += entry.made->local_bytes();
       report.metadata += static_cast<int64_t>(entry.made->plan().steps.size() * sizeof(Step));
     }
-    const StageCache::Report stages = stages_->Summary();
-    report.code += stages.steps * kCodeBytesPerStep;
-    report.weights += stages.local_bytes;
-    report.metadata += stages.steps * static_cast<int64_t>(sizeof(Step));
-    stages_->bodies().AddMemory(&report);
     report.metadata += static_cast<int64_t>(graph_->values.size() * sizeof(graph::Value) +
                                             graph_->nodes.size() * sizeof(graph::Node));
     return report;
   }
 
   CacheReport Cache() const override {
+    const StageCache::Report stages = stages_->Summary();
     absl::MutexLock lock(&mutex_);
     CacheReport report;
     report.specialisations = static_cast<int64_t>(cache_.size());
@@ -243,7 +244,6 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
     report.max_bytes = options_.max_specialisation_bytes;
     report.made = made_count_;
     report.evicted = evicted_count_;
-    const StageCache::Report stages = stages_->Summary();
     report.specialisations += stages.stages;
     report.bytes += stages.arena_bytes + stages.steps * kCodeBytesPerStep;
     report.made += stages.made;

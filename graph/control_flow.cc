@@ -41,28 +41,43 @@ std::vector<bool> OwnValues(const Graph& graph) {
   return own;
 }
 
-// Adds captured values of nested subgraphs to the graphs between; inner graphs first.
-void CompleteCaptures(Graph* graph) {
-  absl::flat_hash_set<std::string> names;
-  bool nested = false;
+// Adds captured values of nested subgraphs to the graphs between, inner graphs first; values that nothing gives nor
+// reads lose their names. Returns the names that `graph`, a subgraph, captures.
+std::vector<std::string> CompleteCaptures(Graph* graph) {
+  absl::flat_hash_set<std::string> nested;
+  std::vector<bool> read(graph->values.size());
   for (Node& node : graph->nodes) {
+    for (ValueId id : node.inputs) {
+      if (id != kNoValue) read[static_cast<size_t>(id)] = true;
+    }
     for (const std::string& key : SubgraphKeys(node)) {
       auto inner = std::make_shared<Graph>(*Subgraph(node, key));
-      CompleteCaptures(inner.get());
+      for (std::string& name : CompleteCaptures(inner.get())) nested.insert(std::move(name));
       node.attributes[key] = SubgraphPtr(std::move(inner));
-      nested = true;
     }
   }
-  if (!nested) return;
-  for (const Value& value : graph->values) names.insert(value.name);
-  for (const Node& node : graph->nodes) {
-    for (const std::string& name : CapturedNames(node)) {
-      if (!names.insert(name).second) continue;
-      Value value;
-      value.name = name;
-      graph->AddValue(std::move(value));
+  for (ValueId id : graph->outputs) read[static_cast<size_t>(id)] = true;
+  const std::vector<bool> own = OwnValues(*graph);
+  std::vector<std::string> captured;
+  for (size_t i = 0; i < own.size(); ++i) {
+    Value& value = graph->values[i];
+    const bool by_nested = nested.erase(value.name) > 0;
+    if (own[i]) continue;
+    if (read[i] || by_nested) {
+      captured.push_back(value.name);
+    } else {
+      value.name.clear();
     }
   }
+  std::vector<std::string> missing(nested.begin(), nested.end());
+  std::sort(missing.begin(), missing.end());
+  for (std::string& name : missing) {
+    Value value;
+    value.name = name;
+    graph->AddValue(std::move(value));
+    captured.push_back(std::move(name));
+  }
+  return captured;
 }
 
 // Names of one graph and what became of them; chained outwards.
@@ -78,15 +93,13 @@ struct Scope {
   }
 };
 
-// Renames what `graph`, a subgraph, owns to names not in `used`; `scope` maps names around it.
+// Renames what `graph`, a completed subgraph, owns to names not in `used`; `scope` maps names around it.
 absl::Status RenameSubgraph(Graph* graph, const Scope& scope, NameSet* used, int* counter) {
   const std::vector<bool> own = OwnValues(*graph);
-  std::vector<bool> read(graph->values.size());
-  for (ValueId id : CapturedValues(*graph)) read[static_cast<size_t>(id)] = true;
   Scope inside{&scope, {}};
   for (size_t i = 0; i < own.size(); ++i) {
     Value& value = graph->values[i];
-    if (!own[i] && read[i]) {
+    if (!own[i] && !value.name.empty()) {
       const std::string* outer = scope.Find(value.name);
       if (outer == nullptr) {
         return absl::InvalidArgumentError(
@@ -119,29 +132,48 @@ class Hoister {
  public:
   Hoister(Graph* top, int64_t min_bytes) : top_(top), min_bytes_(min_bytes) {}
 
-  void HoistFrom(Graph* graph) {
+  void Run() { HoistFrom(top_); }
+
+ private:
+  // Returns the names of constants that left a subgraph of `graph`.
+  std::vector<std::string> HoistFrom(Graph* graph) {
+    std::vector<std::string> moved;
     for (Node& node : graph->nodes) {
       for (const std::string& key : SubgraphKeys(node)) {
         auto inner = std::make_shared<Graph>(*Subgraph(node, key));
-        HoistFrom(inner.get());
-        for (Value& value : inner->values) Move(&value);
+        const std::vector<std::string> from_inside = HoistFrom(inner.get());
+        moved.insert(moved.end(), from_inside.begin(), from_inside.end());
+        for (Value& value : inner->values) {
+          if (Move(&value)) moved.push_back(value.name);
+        }
         node.attributes[key] = SubgraphPtr(std::move(inner));
       }
     }
+    if (graph == top_ || moved.empty()) return moved;
+    // A graph between must hold the name, too.
+    absl::flat_hash_set<std::string> names;
+    for (const Value& value : graph->values) names.insert(value.name);
+    for (const std::string& name : moved) {
+      if (!names.insert(name).second) continue;
+      Value value;
+      value.name = name;
+      graph->AddValue(std::move(value));
+    }
+    return moved;
   }
 
- private:
-  void Move(Value* value) {
-    if (!value->is_constant() || value->data->size_bytes() <= min_bytes_) return;
+  bool Move(Value* value) {
+    if (!value->is_constant() || value->data->size_bytes() <= min_bytes_) return false;
     auto& same = known_[ConstantKey(value->data->data(), value->dtype, value->data->shape())];
     for (ValueId id : same) {
       if (top_->value(id).quant != value->quant) continue;
       value->name = top_->value(id).name;
       value->data.reset();
-      return;
+      return true;
     }
     same.push_back(top_->AddValue(*value));
     value->data.reset();
+    return true;
   }
 
   Graph* top_;
@@ -225,16 +257,15 @@ absl::Status NormalizeSubgraphs(Graph* graph) {
   return absl::OkStatus();
 }
 
-void HoistConstants(Graph* graph, int64_t min_bytes) {
-  Hoister(graph, min_bytes).HoistFrom(graph);
-  // A graph between that nested one and the top must hold the name, too.
-  for (Node& node : graph->nodes) {
-    for (const std::string& key : SubgraphKeys(node)) {
-      auto inner = std::make_shared<Graph>(*Subgraph(node, key));
-      CompleteCaptures(inner.get());
-      node.attributes[key] = SubgraphPtr(std::move(inner));
-    }
+void HoistConstants(Graph* graph, int64_t min_bytes) { Hoister(graph, min_bytes).Run(); }
+
+std::vector<ValueId> OuterValues(const Graph& subgraph) {
+  const std::vector<bool> own = OwnValues(subgraph);
+  std::vector<ValueId> out;
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (!own[i]) out.push_back(static_cast<ValueId>(i));
   }
+  return out;
 }
 
 absl::StatusOr<std::vector<Node>> InlineBranch(Graph* graph, const Node& node, bool condition,

@@ -26,6 +26,10 @@ std::shared_ptr<const Graph> Subgraph(const Node& node, absl::string_view key);
 // Ids in `subgraph` of the values that it captures and reads (nested subgraphs included).
 std::vector<ValueId> CapturedValues(const Graph& subgraph);
 
+// Ids in `subgraph` of all values that it does not give itself: after NormalizeSubgraphs those that it
+// captures, and some that nobody has or reads. Does not look into nested subgraphs.
+std::vector<ValueId> OuterValues(const Graph& subgraph);
+
 // Names that the subgraphs of `node` capture, without repetition, in a fixed order.
 std::vector<std::string> CapturedNames(const Node& node);
 

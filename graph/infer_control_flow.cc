@@ -28,28 +28,55 @@ std::optional<Shape> Either(const std::optional<Shape>& a, const std::optional<S
   return out;
 }
 
-absl::StatusOr<Graph> InferSubgraph(const Graph& subgraph, absl::Span<const ResultInfo> inputs,
-                                    OuterScope outer) {
-  Graph g = subgraph;
+using SubgraphPtr = std::shared_ptr<const Graph>;
+
+// True when inference has been over all results.
+bool IsInferred(const Graph& g) {
+  for (const Node& node : g.nodes) {
+    for (ValueId id : node.outputs) {
+      if (id == kNoValue) continue;
+      if (g.value(id).dtype == DType::kInvalid || !g.value(id).shape.has_value()) return false;
+    }
+  }
+  return true;
+}
+
+// Takes over types and shapes of inputs and captured values. Returns whether one changed.
+absl::StatusOr<bool> EnterTypes(Graph* g, absl::Span<const ResultInfo> inputs, OuterScope outer) {
+  bool changed = false;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    Value& value = g.value(g.inputs[i]);
+    Value& value = g->value(g->inputs[i]);
+    if (value.dtype == DType::kInvalid) changed = inputs[i].dtype != DType::kInvalid;
     if (value.dtype == DType::kInvalid) value.dtype = inputs[i].dtype;
     if (inputs[i].dtype != DType::kInvalid && value.dtype != inputs[i].dtype) {
       return Invalid("subgraph input '", value.name, "' is declared ", NameOf(value.dtype),
                      ", found ", NameOf(inputs[i].dtype));
     }
-    value.shape = Plain(inputs[i].shape);
+    std::optional<Shape> shape = Plain(inputs[i].shape);
+    changed = changed || shape != value.shape;
+    value.shape = std::move(shape);
   }
-  for (ValueId id : CapturedValues(g)) {
-    Value& value = g.value(id);
+  for (ValueId id : OuterValues(*g)) {
+    Value& value = g->value(id);
     const Value* found = outer(value.name);
-    if (found == nullptr) return Invalid("a subgraph reads '", value.name, "', which nothing gives");
+    if (found == nullptr) continue;  // who reads it is told that nothing is known of it
+    std::optional<Shape> shape = Plain(found->shape);
+    changed = changed || value.dtype != found->dtype || value.quant != found->quant || value.shape != shape;
     value.dtype = found->dtype;
     value.quant = found->quant;
-    value.shape = Plain(found->shape);
+    value.shape = std::move(shape);
   }
-  OCTET_RETURN_IF_ERROR(InferShapes(&g));
-  return g;
+  return changed;
+}
+
+// The subgraph itself when it was inferred for these types already: nested subgraphs are inferred from every level.
+absl::StatusOr<SubgraphPtr> InferSubgraph(const SubgraphPtr& subgraph, absl::Span<const ResultInfo> inputs,
+                                          OuterScope outer) {
+  auto g = std::make_shared<Graph>(*subgraph);
+  OCTET_ASSIGN_OR_RETURN(const bool changed, EnterTypes(g.get(), inputs, outer));
+  if (!changed && IsInferred(*subgraph)) return subgraph;
+  OCTET_RETURN_IF_ERROR(InferShapes(g.get()));
+  return SubgraphPtr(std::move(g));
 }
 
 ResultInfo OutputOf(const Graph& g, size_t i) {
@@ -57,9 +84,7 @@ ResultInfo OutputOf(const Graph& g, size_t i) {
   return {value.quant.has_value() ? DType::kF32 : value.dtype, value.shape};
 }
 
-void Store(Node* node, const char* key, Graph g) {
-  node->attributes[key] = std::shared_ptr<const Graph>(std::make_shared<Graph>(std::move(g)));
-}
+void Store(Node* node, const char* key, SubgraphPtr g) { node->attributes[key] = std::move(g); }
 
 absl::Status CheckScalar(const OperandInfo& operand, DType dtype, absl::string_view what) {
   if (!operand.present) return absl::OkStatus();
@@ -86,10 +111,10 @@ absl::StatusOr<std::vector<ResultInfo>> InferIf(Node* node, absl::Span<const Ope
     if (branch->outputs.size() != results.size()) {
       return Invalid(key, " has ", branch->outputs.size(), " outputs, the node ", results.size());
     }
-    absl::StatusOr<Graph> g = InferSubgraph(*branch, {}, outer);
+    absl::StatusOr<SubgraphPtr> g = InferSubgraph(branch, {}, outer);
     if (!g.ok()) return Annotate(g.status(), key);
     for (size_t i = 0; i < results.size(); ++i) {
-      const ResultInfo mine = OutputOf(*g, i);
+      const ResultInfo mine = OutputOf(**g, i);
       if (first || results[i].dtype == DType::kInvalid) results[i].dtype = mine.dtype;
       if (mine.dtype != DType::kInvalid && mine.dtype != results[i].dtype) {
         return Invalid("output ", i, " is ", NameOf(results[i].dtype), " in then_branch and ",
@@ -111,15 +136,15 @@ std::optional<Shape> ScalarAsDeclared(const Graph& body, size_t input) {
 
 // Infers `body` with `inputs` of which [first, first + count) are loop-carried: output `offset` + i
 // becomes input first + i of the next iteration. Widens their shapes until they hold for every one.
-absl::StatusOr<Graph> InferCarried(const Graph& body, std::vector<ResultInfo>* inputs, size_t first,
+absl::StatusOr<SubgraphPtr> InferCarried(const SubgraphPtr& body, std::vector<ResultInfo>* inputs, size_t first,
                                    size_t count, size_t offset, OuterScope outer) {
   // Each round loses at least one dimension or rank; more are not waited for.
   for (int round = 0; round < 4; ++round) {
-    OCTET_ASSIGN_OR_RETURN(Graph g, InferSubgraph(body, *inputs, outer));
+    OCTET_ASSIGN_OR_RETURN(SubgraphPtr g, InferSubgraph(body, *inputs, outer));
     bool stable = true;
     for (size_t i = 0; i < count; ++i) {
       ResultInfo& carried = (*inputs)[first + i];
-      const ResultInfo next = OutputOf(g, offset + i);
+      const ResultInfo next = OutputOf(*g, offset + i);
       if (next.dtype != DType::kInvalid && carried.dtype != DType::kInvalid &&
           next.dtype != carried.dtype) {
         return Invalid("loop-carried value ", i, " is ", NameOf(carried.dtype), ", the body makes it ",
@@ -156,15 +181,15 @@ absl::StatusOr<std::vector<ResultInfo>> InferLoop(Node* node, absl::Span<const O
     if (!operands[i + 2].present) return Invalid("loop-carried value ", i, " is missing");
     inputs.push_back({operands[i + 2].dtype, Plain(operands[i + 2].shape)});
   }
-  absl::StatusOr<Graph> g = InferCarried(*body, &inputs, 2, carried, 1, outer);
+  absl::StatusOr<SubgraphPtr> g = InferCarried(body, &inputs, 2, carried, 1, outer);
   if (!g.ok()) return Annotate(g.status(), "body");
   OperandInfo condition;
-  condition.dtype = OutputOf(*g, 0).dtype;
-  condition.shape = OutputOf(*g, 0).shape;
+  condition.dtype = OutputOf(**g, 0).dtype;
+  condition.shape = OutputOf(**g, 0).shape;
   OCTET_RETURN_IF_ERROR(CheckScalar(condition, DType::kBool, "the body's condition"));
   std::vector<ResultInfo> results;
   for (size_t i = 0; i < node->outputs.size(); ++i) {
-    ResultInfo result = OutputOf(*g, i + 1);
+    ResultInfo result = OutputOf(**g, i + 1);
     if (i < carried) {
       result.dtype = inputs[i + 2].dtype != DType::kInvalid ? inputs[i + 2].dtype : result.dtype;
       result.shape = inputs[i + 2].shape;  // no iteration may run: the initial shape counts, too
@@ -219,11 +244,11 @@ absl::StatusOr<std::vector<ResultInfo>> InferScan(Node* node, absl::Span<const O
     }
     inputs.push_back(std::move(input));
   }
-  absl::StatusOr<Graph> g = InferCarried(*body, &inputs, 0, states, 0, outer);
+  absl::StatusOr<SubgraphPtr> g = InferCarried(body, &inputs, 0, states, 0, outer);
   if (!g.ok()) return Annotate(g.status(), "body");
   std::vector<ResultInfo> results;
   for (size_t i = 0; i < node->outputs.size(); ++i) {
-    ResultInfo result = OutputOf(*g, i);
+    ResultInfo result = OutputOf(**g, i);
     if (i < states) {
       result.shape = inputs[i].shape;
     } else if (result.shape.has_value()) {

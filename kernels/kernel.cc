@@ -8,6 +8,16 @@
 namespace octet::kernels {
 namespace {
 
+#ifdef NDEBUG
+// Debian's Abseil is built with checks: it learns lock orders by address and aborts at a cycle. Code built without
+// checks does not tell it when a mutex dies, so the next one at that address inherits the order of the last, and
+// programs that come and go abort for cycles that never were. Unchecked builds therefore do without.
+const bool kIgnoresLockOrder = [] {
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  return true;
+}();
+#endif
+
 constexpr size_t kBeingPacked = static_cast<size_t>(-1);  // index of a key whose packer is at work
 
 class FunctionKernel final : public Kernel {
