@@ -1,5 +1,6 @@
 // Zero points of weights as a correction by row sums.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -59,16 +60,17 @@ class Splitter {
     return g_.AddValue(std::move(v));
   }
 
-  // Weights of 1, scale 1: [K, 1], [1, K] (transB), [1, C, k...] or, of groups, [O, C/groups, k...].
-  ValueId Ones(const Node& n, const std::string& stem, Shape shape, bool transposed) {
+  // Weights of one number that stands for `real`, not 0: [K, 1], [1, K] (transB), [1, C, k...] or, of groups,
+  // [O, C/groups, k...].
+  ValueId Uniform(const Node& n, const std::string& stem, Shape shape, bool transposed, float real) {
     if (!IsConv(n)) {
       shape[transposed ? 0 : 1] = 1;
     } else if (n.GetInt("group", 1) == 1) {
       shape[0] = 1;
     }
-    const std::vector<int8_t> ones(static_cast<size_t>(NumElements(shape)), 1);
+    const std::vector<int8_t> ones(static_cast<size_t>(NumElements(shape)), real < 0 ? -1 : 1);
     const ValueId id = g_.AddConstant(g_.UniqueName(stem), Tensor::FromValues<int8_t>(DType::kS8, shape, ones));
-    g_.value(id).quant = QuantParams::PerTensor(1, 0);
+    g_.value(id).quant = QuantParams::PerTensor(std::abs(real), 0);
     return id;
   }
 
@@ -81,6 +83,8 @@ class Splitter {
     bare.name = g_.UniqueName(absl::StrCat(w.name, "_bare"));
     bare.quant->zero_point.assign(w.quant->per_tensor() ? 1 : 0, 0);
 
+    // One factor for all channels goes into the weights of the row sums.
+    const float common = w.quant->per_tensor() ? -w.quant->scale[0] * static_cast<float>(w.quant->zero_point_at(0)) : 0;
     std::vector<float> factor;
     for (size_t c = 0; c < static_cast<size_t>(channels); ++c) {
       const size_t at = w.quant->per_tensor() ? 0 : c;
@@ -91,12 +95,9 @@ class Splitter {
 
     Node sums = node;
     sums.inputs.resize(IsDynamic(node) ? std::min<size_t>(node.inputs.size(), 4) : 2);
-    sums.inputs[1] = Ones(node, absl::StrCat(w.name, "_ones"), w.data->shape(), transposed);
+    sums.inputs[1] = Uniform(node, absl::StrCat(w.name, "_ones"), w.data->shape(), transposed, common != 0 ? common : 1);
     sums.attributes.erase("beta");
     sums.outputs = {AddReal(absl::StrCat(stem, "_row_sums"))};
-    const ValueId constant = g_.AddConstant(g_.UniqueName(absl::StrCat(w.name, "_zero_points")),
-                                            Tensor::FromF32(factor_shape, factor));
-    const ValueId correction = AddReal(absl::StrCat(stem, "_correction"));
     const ValueId result = node.outputs[0];
     const std::string name = node.name;
     node.inputs[1] = g_.AddValue(std::move(bare));
@@ -104,7 +105,13 @@ class Splitter {
     const ValueId bare_result = node.outputs[0], row_sums = sums.outputs[0];
     nodes->push_back(std::move(node));
     nodes->push_back(std::move(sums));
-    nodes->push_back(Node{"Mul", "", name, {row_sums, constant}, {correction}, {}});
+    ValueId correction = row_sums;
+    if (common == 0) {
+      const ValueId constant = g_.AddConstant(g_.UniqueName(absl::StrCat(w.name, "_zero_points")),
+                                              Tensor::FromF32(factor_shape, factor));
+      correction = AddReal(absl::StrCat(stem, "_correction"));
+      nodes->push_back(Node{"Mul", "", name, {row_sums, constant}, {correction}, {}});
+    }
     nodes->push_back(Node{"Add", "", name, {bare_result, correction}, {result}, {}});
   }
 
