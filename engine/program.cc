@@ -424,6 +424,7 @@ absl::StatusOr<std::shared_ptr<Program>> Program::Compile(graph::Graph graph,
   OCTET_RETURN_IF_ERROR(FoldConstants(&graph));
   graph::BatchProof proof = graph::FreeBatch(&graph);
   graph::SignWeights(&graph);
+  graph::UnsignActivations(&graph);
   FuseIntegerProducts(&graph);
   OCTET_RETURN_IF_ERROR(SplitWeightZeroPoints(&graph));
   PassLog log;

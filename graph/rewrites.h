@@ -26,6 +26,10 @@ void MakeSigned(Value* value);
 // MakeSigned of every constant that only products read, as their weights: what kernels read.
 void SignWeights(Graph* graph);
 
+// Computed s8 values with one scale become u8, 128 higher: what kernels read on the left. Values whose integers somebody
+// sees (inputs, outputs, Reinterpret, subgraphs) and right sides of products stay.
+void UnsignActivations(Graph* graph);
+
 // Transpose of a quantized constant becomes a quantized constant; scales and axis move along.
 void TransposeQuantizedConstants(Graph* graph);
 

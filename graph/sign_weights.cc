@@ -1,4 +1,4 @@
-// Unsigned constants as signed ones.
+// The signs that kernels read: u8 activations, s8 weights.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -53,6 +53,33 @@ void SignWeights(Graph* graph) {
           return ReadsAsWeights(graph->nodes[static_cast<size_t>(reader)], id);
         });
     if (only_weights) MakeSigned(&value);
+  }
+}
+
+void UnsignActivations(Graph* graph) {
+  std::vector<bool> fixed = graph->Captured();
+  for (ValueId id : graph->inputs) fixed[static_cast<size_t>(id)] = true;
+  for (ValueId id : graph->outputs) fixed[static_cast<size_t>(id)] = true;
+  const auto fix = [&](ValueId id) {
+    if (id != kNoValue) fixed[static_cast<size_t>(id)] = true;
+  };
+  for (const Node& node : graph->nodes) {
+    const bool stored = !node.domain.empty() || node.op == "Reinterpret" || node.op == "If" ||
+                        node.op == "Loop" || node.op == "Scan";
+    if (stored) {
+      for (ValueId id : node.inputs) fix(id);
+      for (ValueId id : node.outputs) fix(id);
+    } else if ((node.op == "MatMul" || node.op == "Gemm") && node.inputs.size() > 1) {
+      fix(node.inputs[1]);  // right sides are signed
+    }
+  }
+  for (size_t i = 0; i < graph->values.size(); ++i) {
+    Value& value = graph->values[i];
+    if (fixed[i] || value.dtype != DType::kS8 || value.is_constant()) continue;
+    if (!value.quant.has_value() || !value.quant->per_tensor()) continue;
+    value.dtype = DType::kU8;
+    const int32_t zero = value.quant->zero_point_at(0) + 128;
+    value.quant->zero_point.assign(1, zero);
   }
 }
 
