@@ -145,7 +145,8 @@ absl::Status LowerPlainMatmul(Builder& b, const FusedNode& fused) {
     return absl::UnimplementedError(absl::StrCat("alpha or beta with ", NameOf(dtype)));
   }
   OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel, kernels::CreatePlainMatmul(params, b.env()));
-  b.Emit(std::move(kernel), {left, right}, {dst}, &fused);
+  const int64_t k = params.a.shape[params.a.shape.size() - (params.transpose_a == Transpose::kYes ? 2 : 1)];
+  b.Emit(std::move(kernel), {left, right}, {dst}, &fused, NumElements(params.dst.shape) * k);
   if (node.op == "Gemm" && node.has_input(2)) {
     OCTET_ASSIGN_OR_RETURN(const Location sum, WithComputedBias(b, fused, dst));
     return Finish(b, fused, sum);

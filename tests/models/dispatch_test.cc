@@ -22,7 +22,8 @@ namespace fs = std::filesystem;
 constexpr double kHotShare = 0.01;
 
 bool IsReference(const StepInfo& step) {
-  return step.implementation == "reference" || absl::StrContains(step.implementation, "ref:") ||
+  return step.implementation == "reference" || step.implementation == "plain" ||
+         absl::StrContains(step.implementation, "ref:") ||
          absl::StrContains(step.implementation, "ref_");
 }
 
