@@ -23,9 +23,10 @@ absl::Status CheckFinite(const data::Sample& sample) {
   return absl::OkStatus();
 }
 
-void AddChannels(absl::Span<const float> values, const Shape& shape, ValueStatistics* statistics) {
+// Input channels of the products that read a value: the last axis of a matrix product's source, else axis 1.
+void AddChannels(absl::Span<const float> values, const Shape& shape, bool matrix, ValueStatistics* statistics) {
   if (shape.size() < 2) return;
-  const size_t axis = 1;
+  const size_t axis = matrix ? shape.size() - 1 : 1;
   const auto channels = static_cast<size_t>(shape[axis]);
   if (channels == 0 || values.empty()) return;
   size_t inner = 1;
@@ -52,6 +53,10 @@ absl::StatusOr<absl::flat_hash_map<graph::ValueId, ValueStatistics>> Calibrate(
     const std::vector<int64_t>& indices, const CompressOptions& options) {
   OCTET_ASSIGN_OR_RETURN(std::unique_ptr<Observer> observer, Observer::Create(graph, observed, options.threads));
   std::vector<ValueStatistics> statistics(observed.size());
+  std::vector<bool> matrix(graph.values.size());
+  for (const graph::Node& n : graph.nodes) {
+    if (n.domain.empty() && (n.op == "MatMul" || n.op == "Gemm")) matrix[static_cast<size_t>(n.inputs[0])] = true;
+  }
   const auto count = static_cast<int64_t>(indices.size());
   for (int64_t i = 0; i < count; ++i) {
     OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples.Read(indices[static_cast<size_t>(i)]));
@@ -64,7 +69,7 @@ absl::StatusOr<absl::flat_hash_map<graph::ValueId, ValueStatistics>> Calibrate(
                                                        graph.value(observed[v]).name, "' ",
                                                        values[static_cast<size_t>(bad)], " at element ", bad));
       }
-      AddChannels(values, observer->observed_shape(v), &statistics[v]);
+      AddChannels(values, observer->observed_shape(v), matrix[static_cast<size_t>(observed[v])], &statistics[v]);
     }
     if (options.progress) options.progress({"calibrating", i + 1, count});
   }

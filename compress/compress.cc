@@ -11,6 +11,7 @@
 #include "compress/quantize_graph.h"
 #include "compress/regions.h"
 #include "engine/passes/passes.h"
+#include "engine/passes/patterns.h"
 #include "graph/control_flow.h"
 #include "graph/batching.h"
 #include "graph/shape_inference.h"
@@ -164,6 +165,8 @@ absl::StatusOr<Graph> Prepare(Graph graph) {
   OCTET_RETURN_IF_ERROR(graph::NormalizeSubgraphs(&graph));
   OCTET_RETURN_IF_ERROR(engine::FoldConstants(&graph));
   graph::FreeBatch(&graph);
+  // One node for both engines, whose reals and integers can be told apart.
+  engine::ApplyPatterns({engine::LayerNormalizationPatterns()}, &graph, nullptr);
   OCTET_RETURN_IF_ERROR(engine::FoldAffine(&graph));
   OCTET_RETURN_IF_ERROR(engine::FoldConstants(&graph));
   return graph;

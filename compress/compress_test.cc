@@ -149,6 +149,64 @@ TEST(CompressTest, TheCompiledResultKeepsIntegersFromFirstToLastProduct) {
   EXPECT_EQ(products, 4);
 }
 
+// One encoder layer: attention over 2 heads, normalizations behind residual additions, Gelu by Erf.
+graph::Graph EncoderLayer() {
+  engine::GraphMaker m;
+  const int64_t hidden = 16;
+  int seed = 1;
+  const auto linear = [&](graph::ValueId x, int64_t in, int64_t out, const std::string& name) {
+    x = m.Node("MatMul", {x, m.Random(name + "_w", {in, out}, static_cast<uint64_t>(seed++))}, name + "_product");
+    return m.Node("Add", {x, m.Random(name + "_b", {out}, static_cast<uint64_t>(seed++))}, name);
+  };
+  const auto heads = [&](graph::ValueId x, std::vector<int64_t> order, const std::string& name) {
+    x = m.Node("Reshape", {x, m.Ints(name + "_shape", {0, 6, 2, 8})}, name + "_split");
+    return m.Node("Transpose", {x}, name + "_heads", {{"perm", std::move(order)}});
+  };
+  const auto constant = [&](float value, const std::string& name) { return m.F32(name, {}, {value}); };
+  const auto norm = [&](graph::ValueId x, const std::string& name) {
+    return m.Node("LayerNormalization", {x, m.F32(name + "_s", {hidden}, std::vector<float>(hidden, 1.2f))}, name);
+  };
+  const graph::ValueId input = m.Input("hidden", {kUnknownDim, 6, hidden});
+  graph::ValueId x = norm(input, "norm0");
+  const auto q = heads(linear(x, hidden, hidden, "q"), {0, 2, 1, 3}, "q");
+  const auto k = heads(linear(x, hidden, hidden, "k"), {0, 2, 3, 1}, "k");
+  const auto v = heads(linear(x, hidden, hidden, "v"), {0, 2, 1, 3}, "v");
+  auto s = m.Node("Div", {m.Node("MatMul", {q, k}, "scores"), constant(2.83f, "root")}, "scaled");
+  s = m.Node("MatMul", {m.Node("Softmax", {s}, "p"), v}, "context");
+  s = m.Node("Transpose", {s}, "context_t", {{"perm", std::vector<int64_t>{0, 2, 1, 3}}});
+  s = m.Node("Reshape", {s, m.Ints("joined_shape", {0, 6, hidden})}, "joined");
+  x = norm(m.Node("Add", {linear(s, hidden, hidden, "o"), x}, "residual1"), "norm1");
+  auto y = linear(x, hidden, 32, "up");
+  const auto erf = m.Node("Erf", {m.Node("Div", {y, constant(1.41421356f, "root2")}, "erf_in")}, "erf");
+  y = m.Node("Mul", {y, m.Node("Add", {erf, constant(1, "one")}, "erf1")}, "gated");
+  y = linear(m.Node("Mul", {y, constant(0.5f, "half")}, "gelu"), 32, hidden, "down");
+  m.Output(norm(m.Node("Add", {y, x}, "residual2"), "norm2"));
+  return m.g;
+}
+
+TEST(CompressTest, AnEncoderRunsOnIntegersWithRealResidualsAndNoConversions) {
+  MemorySamples samples(RandomSamples(20, {6, 16}));
+  auto result = Compress(EncoderLayer(), samples, {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->report.layers.size(), 6u);
+  EXPECT_GT(result->report.outputs[0].sqnr_db, 20);
+  EXPECT_LT(result->report.outputs[0].sqnr_db, 190);
+  for (const graph::Node& n : result->graph.nodes) {
+    if (n.op != "MatMul") continue;
+    EXPECT_EQ(n.inputs.size(), 2u) << "ONNX's MatMul has two operands";
+  }
+  auto program = engine::Program::Compile(result->graph);
+  ASSERT_TRUE(program.ok()) << program.status();
+  auto s = (*program)->Specialise({Shape{2, 6, 16}}, 1);
+  ASSERT_TRUE(s.ok()) << s.status();
+  std::vector<std::string> steps;
+  for (const engine::StepInfo& step : (*s)->Steps()) steps.push_back(step.op);
+  EXPECT_THAT(steps, ::testing::ElementsAre("LayerNormalization+Quantize", "MatMul", "MatMul", "MatMul", "FusedAttention",
+                                            "MatMul+Add", "LayerNormalization+Quantize", "MatMul+Gelu", "MatMul+Add",
+                                            "LayerNormalization"));
+  EXPECT_EQ((*s)->Steps()[4].implementation, "int8");
+}
+
 TEST(CompressTest, RefusalsNameTheSample) {
   auto tensors = RandomSamples(5, {2, 12, 12});
   std::vector<float> bad = tensors[2].ToF32();

@@ -24,7 +24,7 @@ class Quantizer {
     for (const QuantizedProduct& p : regions_.products) {
       OCTET_RETURN_IF_ERROR(QuantizeProduct(p));
     }
-    QuantizeInputs();
+    FinishNodes();
     g_.RemoveDead();
     OCTET_RETURN_IF_ERROR(g_.Validate());
     return std::move(g_);
@@ -46,11 +46,12 @@ class Quantizer {
         return absl::InternalError(absl::StrCat("no statistics of '", g_.value(root).name, "'"));
       }
       if (!params_.contains(root)) {
-        params_[root] = U8Params(ChooseRange(it->second.histogram, options_.ranges, options_.percentile));
+        const Range range = ChooseRange(it->second.histogram, options_.ranges, options_.percentile);
+        params_[root] = regions_.symmetric[static_cast<size_t>(root)] ? S8Params(range) : U8Params(range);
       }
       graph::Value& v = g_.value(id);
       v.quant = params_[root];
-      v.dtype = DType::kU8;
+      v.dtype = regions_.symmetric[static_cast<size_t>(root)] ? DType::kS8 : DType::kU8;
     }
     return absl::OkStatus();
   }
@@ -82,14 +83,27 @@ class Quantizer {
       for (float& b : bias) b *= node.GetFloat("beta", 1.0f);
       node.attributes.erase("beta");
     }
-    const QuantizedWeights q = QuantizeWeights(real, e.outer, e.channels, e.inner, options_.weight_range,
-                                               MinimumScaleForBias(bias, src_scale));
+    // ONNX's MatMul has no bias; of matrices a Gemm says the same with one, of higher ranks an Add follows, in reals.
+    const bool real_bias = node.op == "MatMul" && g_.value(p.src).shape->size() != 2;
+    const QuantizedWeights q =
+        QuantizeWeights(real, e.outer, e.channels, e.inner, options_.weight_range,
+                        real_bias ? std::vector<float>() : MinimumScaleForBias(bias, src_scale));
     if (options_.bias_correction == CompressOptions::BiasCorrection::kOn) CorrectBias(p, node, real, q, e, &bias);
 
     const std::string stem = g_.value(node.inputs[1]).name;
     const ValueId w = g_.AddConstant(g_.UniqueName(stem + "_s8"),
                                      Tensor::FromValues<int8_t>(DType::kS8, weights.shape(), q.values));
     g_.value(w).quant = QuantParams{q.scale, {}, p.weights_axis, 0};
+    if (real_bias) {
+      node.inputs[1] = w;
+      if (std::all_of(bias.begin(), bias.end(), [](float b) { return b == 0; })) {
+        node.inputs.resize(2);
+        return absl::OkStatus();
+      }
+      node.inputs.resize(3, graph::kNoValue);
+      node.inputs[2] = g_.AddConstant(g_.UniqueName(stem + "_bias"), Tensor::FromF32({e.channels}, bias));
+      return absl::OkStatus();
+    }
     std::vector<float> bias_scale = q.scale;
     for (float& s : bias_scale) s *= src_scale;
     const ValueId b = g_.AddConstant(
@@ -99,7 +113,6 @@ class Quantizer {
     node.inputs.resize(3, graph::kNoValue);
     node.inputs[1] = w;
     node.inputs[2] = b;
-    // ONNX's MatMul has no bias; of matrices (regions.h takes no others) a Gemm says the same with one.
     if (node.op == "MatMul") node.op = "Gemm";
     return absl::OkStatus();
   }
@@ -137,29 +150,60 @@ class Quantizer {
     return taps;
   }
 
-  // A graph input cannot be stored quantized: its readers read a quantized copy.
-  void QuantizeInputs() {
-    std::vector<Node> front;
-    for (ValueId input : g_.inputs) {
-      if (!g_.value(input).quant.has_value()) continue;
-      graph::Value quantized = g_.value(input);
-      quantized.name = g_.UniqueName(absl::StrCat(quantized.name, "_u8"));
-      quantized.dim_names.clear();
-      const ValueId id = g_.AddValue(std::move(quantized));
-      g_.value(input).quant.reset();
-      g_.value(input).dtype = DType::kF32;
-      for (Node& n : g_.nodes) {
-        for (ValueId& read : n.inputs) {
-          if (read == input) read = id;
-        }
+  // A value that stays real is read by some through a quantized copy; the Quantize that makes it.
+  Node MakeCopy(const Regions::Copy& copy) {
+    graph::Value quantized = g_.value(copy.value);
+    quantized.name = g_.UniqueName(absl::StrCat(quantized.name, quantized.dtype == DType::kS8 ? "_s8" : "_u8"));
+    quantized.dim_names.clear();
+    const ValueId id = g_.AddValue(std::move(quantized));
+    g_.value(copy.value).quant.reset();
+    g_.value(copy.value).dtype = DType::kF32;
+    for (int reader : copy.readers) {
+      for (ValueId& read : g_.nodes[static_cast<size_t>(reader)].inputs) {
+        if (read == copy.value) read = id;
       }
-      Node n;
-      n.op = "Quantize";
-      n.inputs = {input};
-      n.outputs = {id};
-      front.push_back(std::move(n));
     }
-    g_.nodes.insert(g_.nodes.begin(), front.begin(), front.end());
+    Node n;
+    n.op = "Quantize";
+    n.inputs = {copy.value};
+    n.outputs = {id};
+    return n;
+  }
+
+  // Puts copies behind their sources and biases of higher rank behind their products.
+  void FinishNodes() {
+    absl::flat_hash_map<ValueId, Node> copies;
+    std::vector<Node> nodes;
+    for (const Regions::Copy& copy : regions_.copies) copies[copy.value] = MakeCopy(copy);
+    for (ValueId input : g_.inputs) {
+      if (const auto it = copies.find(input); it != copies.end()) nodes.push_back(it->second);
+    }
+    for (size_t i = 0; i < g_.nodes.size(); ++i) {
+      Node& node = g_.nodes[i];
+      const std::vector<ValueId> outputs = node.outputs;
+      if (node.op == "MatMul" && node.domain.empty() && node.has_input(2)) {
+        graph::Value product = g_.value(outputs[0]);
+        product.name = g_.UniqueName(product.name + "_product");
+        product.quant.reset();
+        product.dtype = DType::kF32;
+        product.dim_names.clear();
+        const ValueId id = g_.AddValue(std::move(product));
+        Node add;
+        add.op = "Add";
+        add.inputs = {id, node.inputs[2]};
+        add.outputs = outputs;
+        node.inputs.resize(2);
+        node.outputs = {id};
+        nodes.push_back(std::move(node));
+        nodes.push_back(std::move(add));
+      } else {
+        nodes.push_back(std::move(node));
+      }
+      for (ValueId id : outputs) {
+        if (const auto it = copies.find(id); it != copies.end()) nodes.push_back(it->second);
+      }
+    }
+    g_.nodes = std::move(nodes);
   }
 
   Graph g_;

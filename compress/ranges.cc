@@ -81,6 +81,11 @@ QuantParams U8Params(const Range& range) {
   return QuantParams::PerTensor(rounded, static_cast<int32_t>(zero));
 }
 
+QuantParams S8Params(const Range& range) {
+  const double scale = std::max(-range.low, range.high) / 127;
+  return QuantParams::PerTensor(scale > 1.2e-38 ? static_cast<float>(scale) : 1.0f, 0);
+}
+
 double QuantizationError(const StreamingHistogram& histogram, const QuantParams& params) {
   const double scale = params.scale[0];
   const double zero = params.zero_point_at(0);

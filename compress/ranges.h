@@ -61,6 +61,9 @@ Range ChooseRange(const StreamingHistogram& histogram, RangeMethod method, doubl
 // Source: ONNX Runtime's and gemmlowp's definition; a range of no width gives scale 1.
 QuantParams U8Params(const Range& range);
 
+// Symmetric s8 parameters that hold a range: scale = max(-low, high) / 127, zero point 0.
+QuantParams S8Params(const Range& range);
+
 // Mean squared error of rounding the histogram's values with these parameters (bin centres).
 double QuantizationError(const StreamingHistogram& histogram, const QuantParams& params);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "absl/container/flat_hash_set.h"
+#include "engine/passes/patterns.h"
 
 namespace octet::compress {
 namespace {
@@ -33,17 +34,20 @@ class Finder {
   Finder(const Graph& g, const std::vector<std::string>& exclude)
       : g_(g), consumers_(g.Consumers()), captured_(g.Captured()), exclude_(exclude.begin(), exclude.end()) {
     regions_.same_as.assign(g.values.size(), kNoValue);
+    regions_.symmetric.assign(g.values.size(), false);
     chosen_.assign(g.values.size(), false);
   }
 
   Regions Run() {
     for (size_t i = 0; i < g_.nodes.size(); ++i) AddProduct(static_cast<int>(i));
     for (const QuantizedProduct& p : regions_.products) Choose(p.src);
+    AddAttention();
     Spread();
     for (size_t v = 0; v < chosen_.size(); ++v) {
       if (chosen_[v]) regions_.values.push_back(static_cast<ValueId>(v));
     }
     Share();
+    AddCopies();
     return std::move(regions_);
   }
 
@@ -59,7 +63,7 @@ class Finder {
     const graph::Value& w = g_.value(n.inputs[1]);
     if (!w.is_constant() || w.dtype != DType::kF32 || w.quant.has_value() || !IsF32(n.inputs[0])) return;
     const auto& src_shape = g_.value(n.inputs[0]).shape;
-    if (n.op != "Conv" && (w.data->shape().size() != 2 || !src_shape.has_value() || src_shape->size() != 2)) return;
+    if (n.op != "Conv" && (w.data->shape().size() != 2 || !src_shape.has_value() || src_shape->size() < 2)) return;
     if (n.op == "Gemm" && (n.GetFloat("alpha", 1) != 1 || n.GetInt("transA", 0) != 0)) return;
     if (n.has_input(2)) {
       const graph::Value& b = g_.value(n.inputs[2]);
@@ -73,6 +77,28 @@ class Finder {
     p.src = n.inputs[0];
     p.result = BehindActivation(n.outputs[0]);
     regions_.products.push_back(p);
+  }
+
+  // The products of softmax(Q K^T) V.
+  void AddAttention() {
+    const std::vector<engine::PatternGroup> groups = {engine::AttentionPatterns()};
+    for (const engine::FoundPattern& found : engine::FindPatterns(groups, g_)) {
+      const Node *scores = nullptr, *result = nullptr;
+      bool keep = false;
+      for (int index : found.nodes) {  // from the result backwards
+        const Node& n = g_.nodes[static_cast<size_t>(index)];
+        keep = keep || exclude_.contains(n.name);
+        if (n.op != "MatMul") continue;
+        if (result == nullptr) result = &n;
+        scores = &n;
+      }
+      if (keep || result == nullptr || scores == result) continue;
+      Choose(scores->inputs[0]);
+      Choose(result->inputs[0]);
+      for (ValueId id : {scores->inputs[1], result->inputs[1]}) {
+        if (Choose(id)) symmetric_.push_back(id);
+      }
+    }
   }
 
   // The value that stands for `id` after a single activation that follows it.
@@ -145,6 +171,35 @@ class Finder {
     }
   }
 
+  // Node `n` works on integers when its operand `id` is stored so.
+  bool ReadsIntegers(const Node& n, int index, ValueId id) const {
+    for (const QuantizedProduct& p : regions_.products) {
+      if (p.node == index && p.src == id) return true;
+    }
+    const bool result = !n.outputs.empty() && n.outputs[0] != kNoValue &&
+                        (Chosen(n.outputs[0]) || Chosen(BehindActivation(n.outputs[0])));
+    if (In(n, {"MatMul"})) return std::all_of(n.inputs.begin(), n.inputs.end(), [&](ValueId v) { return Chosen(v); });
+    return IsMove(n) || In(n, {"GlobalAveragePool", "AveragePool", "Concat"}) || (In(n, {"Add"}) && result);
+  }
+
+  void AddCopies() {
+    for (ValueId id : symmetric_) regions_.symmetric[static_cast<size_t>(Root(id))] = true;
+    const std::vector<int> producers = g_.Producers();
+    for (ValueId id : regions_.values) {
+      const bool input = std::find(g_.inputs.begin(), g_.inputs.end(), id) != g_.inputs.end();
+      const int producer = producers[static_cast<size_t>(id)];
+      const bool norm = producer >= 0 && In(g_.nodes[static_cast<size_t>(producer)], {"LayerNormalization"});
+      if (!input && !norm) continue;
+      Regions::Copy copy{id, {}};
+      const std::vector<int>& readers = consumers_[static_cast<size_t>(id)];
+      for (int r : readers) {
+        if (ReadsIntegers(g_.nodes[static_cast<size_t>(r)], r, id)) copy.readers.push_back(r);
+      }
+      // What only integers read is written as integers.
+      if (input || copy.readers.size() < readers.size()) regions_.copies.push_back(std::move(copy));
+    }
+  }
+
   ValueId Root(ValueId id) const {
     while (regions_.same_as[static_cast<size_t>(id)] != kNoValue) id = regions_.same_as[static_cast<size_t>(id)];
     return id;
@@ -156,6 +211,7 @@ class Finder {
   absl::flat_hash_set<std::string> exclude_;
   Regions regions_;
   std::vector<bool> chosen_;
+  std::vector<ValueId> symmetric_;
 };
 
 }  // namespace

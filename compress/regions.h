@@ -22,10 +22,20 @@ struct Regions {
   // a Concat), which is itself in `values`; else -1: v has a range of its own.
   std::vector<graph::ValueId> values;
   std::vector<graph::ValueId> same_as;  // index: ValueId
+  // Roots that become s8 with zero point 0 instead: the right sides of products of two computed values.
+  std::vector<bool> symmetric;          // index: ValueId
+  // Values that stay real and get a quantized copy, which the given nodes read: graph inputs, and normalizations whose
+  // reals feed an addition, too.
+  struct Copy {
+    graph::ValueId value;
+    std::vector<int> readers;  // indices into graph.nodes
+  };
+  std::vector<Copy> copies;
 };
 
-// Rules: the source of every Conv, and of every Gemm or MatMul of matrices with constant f32 weights, is u8; so are both
-// sides of additions, poolings and moves between such values. A result that only an activation reads stays real (the
+// Rules: the source of every Conv, and of every Gemm or MatMul with a constant f32 matrix, is u8; so are both sides of
+// additions, poolings and moves between such values, and, of scaled dot-product attention, the queries and the
+// probabilities (keys and values are s8; scores and softmax stay real). A result that only an activation reads stays real (the
 // activation's result is rounded instead). Graph outputs stay f32. `exclude` lists node names that stay f32.
 Regions FindRegions(const graph::Graph& graph, const std::vector<std::string>& exclude);
 

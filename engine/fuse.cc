@@ -12,11 +12,15 @@ namespace {
 using graph::Node;
 using graph::ValueId;
 
-// Operators whose result may be the same memory as their input: a residual must not be one end of such a pair.
-bool MayView(const Node& n) {
+// Operators whose result may be the same memory as their input: a residual must not be one end of such a pair. Reals
+// and integers never share memory.
+bool MayView(const graph::Graph& g, const Node& n) {
+  if (n.op == "Quantize" || n.op == "Dequantize") {
+    return g.value(n.inputs[0]).quant.has_value() == g.value(n.outputs[0]).quant.has_value();
+  }
   static const auto* const kOps = new absl::flat_hash_set<std::string>{
       "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Transpose", "Max", "Min",
-      "Cast", "Quantize", "Dequantize", "Reinterpret"};
+      "Cast", "Reinterpret"};
   return kOps->contains(n.op);
 }
 
@@ -173,7 +177,7 @@ class Fuser {
     const int made_at = producer_[static_cast<size_t>(residual)];
     if (made_at < 0) return absl::StrCat(name, " is an input of the graph");
     // A product's result that another group still has to absorb is not there yet: its own Add comes later.
-    if (MayView(NodeAt(static_cast<size_t>(made_at)))) {
+    if (MayView(graph_, NodeAt(static_cast<size_t>(made_at)))) {
       return absl::StrCat(name, " may share the memory of what ", NodeAt(static_cast<size_t>(made_at)).op, " reads");
     }
     for (int reader : readers_[static_cast<size_t>(residual)]) {
@@ -183,7 +187,7 @@ class Fuser {
       if (reader > position || EndOfGroupOf(reader) > position) {
         return absl::StrCat(name, " is read later by ", Describe(graph_, other));
       }
-      if (MayView(other)) return absl::StrCat(name, " may share its memory with the result of ", Describe(graph_, other));
+      if (MayView(graph_, other)) return absl::StrCat(name, " may share its memory with the result of ", Describe(graph_, other));
     }
     return "";
   }

@@ -108,6 +108,10 @@ absl::StatusOr<Node> Make(const Match& m) {
   if (m.has("y")) {  // the root is Transpose(y): stored dimension i is logical dimension perm[i]
     const std::vector<int64_t> perm = m.node("transposed").GetInts("perm");
     if (perm.size() != rank) return absl::UnimplementedError("the Transpose behind it has no perm");
+    const graph::Value &y = g.value(m.value("y")), &moved = g.value(m.root());
+    if (y.quant.has_value() && (y.quant != moved.quant || y.dtype != moved.dtype)) {
+      return absl::UnimplementedError("the Transpose behind it changes the parameters of its integers");
+    }
     for (size_t i = 0; i < rank; ++i) y_perm[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
   }
   node.attributes["y_perm"] = y_perm;
@@ -129,7 +133,7 @@ PatternGroup AttentionPatterns() {
   const Pattern p = Op("Softmax", {masked}, "p");
   const Pattern y = Op("MatMul", {p, Any("v")}, "y");
   return {"attention", "Softmax",
-          {{Op("Transpose", {y}, "transposed"), Make, {}, {"p"}}, {Op("MatMul", {p, Any("v")}), Make, {}, {"p"}}}};
+          {{Op("Transpose", {y}, "transposed"), Make, {}, {"p", "y"}}, {Op("MatMul", {p, Any("v")}), Make, {}, {"p"}}}};
 }
 
 }  // namespace octet::engine

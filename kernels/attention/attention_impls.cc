@@ -7,6 +7,7 @@
 namespace octet::kernels {
 
 using Result = absl::StatusOr<std::unique_ptr<Kernel>>;
+Result CreateAttentionInt8(const AttentionParams&, const KernelEnv&);
 Result CreateAttentionBlocks(const AttentionParams&, const KernelEnv&);
 Result CreateAttentionReference(const AttentionParams&, const KernelEnv&);
 
@@ -33,6 +34,7 @@ absl::Status CheckExtent(const AttentionParams& p, const AttentionOperand& o, in
 
 absl::Span<const Implementation<AttentionParams>> AttentionImplementations() {
   static constexpr Implementation<AttentionParams> kList[] = {
+      {"int8", CreateAttentionInt8},
       {"blocks", CreateAttentionBlocks},
       {"reference", CreateAttentionReference},
   };

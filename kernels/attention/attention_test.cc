@@ -55,12 +55,12 @@ std::vector<Operand> Sources(const AttentionParams& p) {
   return s;
 }
 
-void Compare(const AttentionParams& p, const std::string& what) {
+void Compare(const AttentionParams& p, const std::string& what, const std::string& implementation = "blocks") {
   // Reals: sums of up to a thousand products in f32. Integers: a real next to a tie may round to either side, and a
   // probability that does moves y by a small part of a step.
   const Tolerance tolerance = p.y.spec.quant ? Tolerance{1, 0} : Tolerance{p.probabilities ? 2e-2 : 3e-5, 3e-5};
   const auto accepted = CompareImplementations(AttentionImplementations(), p, Sources(p), p.y.spec, tolerance, what);
-  EXPECT_THAT(accepted, Contains("blocks")) << what;
+  EXPECT_THAT(accepted, Contains(implementation)) << what;
 }
 
 const TensorSpec kF32 = Spec(DType::kF32, {});
@@ -100,6 +100,26 @@ TEST(AttentionTest, EqualsTheReferenceForExtentsAndTypes) {
         Compare(p, what);
         p.probabilities = AttentionParams::Rounding{DType::kU8, 1 / 255.0f, 0};
         Compare(p, what + " rounded");
+      }
+    }
+  }
+}
+
+TEST(AttentionTest, IntegersThroughout) {
+  for (const Extents& e : {Extents{1, 1, 1, 1, 1, 1}, Extents{1, 2, 13, 13, 8, 8}, Extents{2, 3, 5, 40, 16, 33},
+                           Extents{1, 2, 128, 128, 64, 64}, Extents{1, 1, 50, 77, 18, 20}, Extents{3, 2, 4, 3, 65, 17}}) {
+    for (int32_t zero_point : {0, 128, 255}) {
+      for (const TensorSpec& out : {kF32, kU8, kS8}) {
+        AttentionParams p = Params(e, kS8, out);
+        p.q = Interleaved(e, e.queries, e.depth, QuantSpec(DType::kU8, {}, 0.01f, zero_point));
+        p.probabilities = AttentionParams::Rounding{DType::kU8, 1 / 255.0f, 0};
+        const std::string what = absl::StrCat("keys ", e.keys, " depth ", e.depth, " to ", NameOf(out.dtype));
+        Compare(p, what, "int8");
+        p.mask = AttentionOperand{Spec(DType::kF32, {e.queries, e.keys}), {0, 0, e.keys, 1}};
+        p.q = Turned(e, e.queries, e.depth, p.q.spec);
+        p.k = Turned(e, e.keys, e.depth, p.k.spec);
+        p.v = Turned(e, e.keys, e.values, p.v.spec);
+        Compare(p, what + " turned and masked", "int8");
       }
     }
   }
