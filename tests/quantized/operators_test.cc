@@ -347,6 +347,14 @@ std::vector<Case> QdqCases() {
          n.Attr("transB", int64_t{1});
          n.Output(n.Q(y, 0.6, Proto::UINT8, 100), Proto::UINT8, 1);
        }},
+      {"MatMulOfTransposedWeights",
+       [](Net& n) {
+         const std::string x = n.Qdq(n.Input({3, 5, 40}), 0.033, Proto::UINT8, 100);
+         const std::string w = DqWeights(n, {24, 40}, 0, {Proto::INT8, kNone, true});
+         const std::string t = n.Node("Transpose", {w});
+         n.Attr("perm", std::vector<int64_t>{1, 0});
+         n.Output(n.Q(n.Node("MatMul", {x, t}), 0.6, Proto::UINT8, 100), Proto::UINT8, 1);
+       }},
       {"AroundMaxPool", QdqMove("MaxPool")},
       {"AroundTranspose", QdqMove("Transpose")},
       {"AroundResize", QdqMove("Resize")},
@@ -418,7 +426,8 @@ std::function<void(Net&)> Blocked(int type, bool zero_points) {
     const std::string w = n.Node("DequantizeLinear", in);
     n.Attr("axis", int64_t{0});
     n.Attr("block_size", int64_t{32});
-    n.Output(n.Node("MatMul", {x, w}), Proto::FLOAT, 0);
+    // The source is quantized row by row: an error of at most scale / 2 per element, 96 of them with weights of 0.1.
+    n.Output(n.Node("MatMul", {x, w}), Proto::FLOAT, type == Proto::UINT8 ? 0 : type == Proto::INT8 ? 0.7 : 0.05);
     n.int8 = false;
   };
 }
@@ -441,7 +450,7 @@ std::function<void(Net&)> NBits(int64_t bits, int64_t k, bool zero_points, bool 
       in.push_back("");
       in.push_back(n.F32({columns}, Uniform(columns, -2, 2, 6)));
     }
-    n.Output(n.Ms("MatMulNBits", in), Proto::FLOAT, 0);
+    n.Output(n.Ms("MatMulNBits", in), Proto::FLOAT, 0.05);
     n.Attr("K", k);
     n.Attr("N", columns);
     n.Attr("bits", bits);
@@ -451,7 +460,17 @@ std::function<void(Net&)> NBits(int64_t bits, int64_t k, bool zero_points, bool 
 }
 
 std::vector<Case> WeightOnlyCases() {
-  return {{"BlockedS8", Blocked(Proto::INT8, false)},
+  return {{"BlockedS4Transposed",
+           [](Net& n) {
+             const std::string w =
+                 n.Node("DequantizeLinear", {n.Weights(Proto::INT4, {24, 96}), n.F32({24, 3}, Uniform(72, 0.01, 0.03, 9))});
+             n.Attr("axis", int64_t{1});
+             n.Attr("block_size", int64_t{32});
+             const std::string t = n.Node("Transpose", {w});
+             n.Output(n.Node("MatMul", {n.Input({3, 96}), t}), Proto::FLOAT, 0.05);
+             n.int8 = false;
+           }},
+          {"BlockedS8", Blocked(Proto::INT8, false)},
           {"BlockedU8ZeroPoints", Blocked(Proto::UINT8, true)},
           {"BlockedS4", Blocked(Proto::INT4, false)},
           {"BlockedU4ZeroPoints", Blocked(Proto::UINT4, true)},
@@ -542,6 +561,14 @@ std::vector<Case> QOperatorCases() {
       {"AveragePoolS8", QLinearUnary("QLinearAveragePool", kS8, 0.04, 5)},
       {"GlobalAveragePool", QLinearUnary("QLinearGlobalAveragePool", kU8, 0.008, 120)},
       {"Softmax", QLinearUnary("QLinearSoftmax", kU8, 1.0 / 256, 0)},
+      {"FlattenedSoftmax",
+       [](Net& n) {
+         const std::string x = n.Bytes({2, 6, 2, 1}, kU8);
+         const std::string y = n.Ms("QLinearSoftmax", {x, n.Scale(0.05), n.Zero(kU8, 128), n.Scale(1.0 / 256), n.Zero(kU8, 0)});
+         n.Attr("opset", int64_t{12});
+         n.Attr("axis", int64_t{1});
+         n.Output(y, kU8, 1);
+       }},
       {"Add", QLinearBinary("QLinearAdd", kU8, {2, 6, 8, 8})},
       {"AddS8Broadcast", QLinearBinary("QLinearAdd", kS8, {6, 1, 1})},
       {"Mul", QLinearBinary("QLinearMul", kU8, {2, 6, 8, 8})},
@@ -713,6 +740,12 @@ std::vector<Case> FusedCases() {
          n.Output(n.Ms("BiasGelu", {n.Input({3, 4}), n.F32({4}, {1, -2, 0.5, 0})}), Proto::FLOAT, 0);
        }},
       {"QuickGelu", [](Net& n) { n.Output(n.Ms("QuickGelu", {n.Input({3, 8})}), Proto::FLOAT, 0); }},
+      {"SkipLayerNormalization",
+       [](Net& n) {
+         n.Output(n.Ms("SkipLayerNormalization", {n.Input({2, 3, 8}), n.Input({2, 3, 8}), n.F32({8}, Uniform(8, 0.5, 2, 1)),
+                                                  n.F32({8}, Uniform(8, -1, 1, 2)), n.F32({8}, Uniform(8, -1, 1, 3))}),
+                  Proto::FLOAT, 0);
+       }},
   };
   for (Case& c : cases) {
     c.make = [make = c.make](Net& n) {
