@@ -17,6 +17,7 @@ const LowerTable& Table() {
     AddSignalRules(made);
     AddPlainRules(made);
     AddNormalizeRules(made);
+    AddRecurrentRules(made);
     return made;
   }();
   return *table;

@@ -60,6 +60,7 @@ absl::Status TranslateControlFlow(NodeImporter& node);  // If, Loop, Scan
 absl::Status TranslateSoftmax(NodeImporter& node);  // Softmax, LogSoftmax, Hardmax
 absl::Status TranslateBatchNormalization(NodeImporter& node);
 absl::Status TranslateGroupNormalization(NodeImporter& node);
+absl::Status TranslateRecurrent(NodeImporter& node);  // LSTM, GRU, RNN
 absl::Status TranslateDropout(NodeImporter& node);
 absl::Status TranslateIdentity(NodeImporter& node);
 absl::Status TranslateCast(NodeImporter& node);

@@ -113,6 +113,17 @@ absl::Status TranslateGroupNormalization(NodeImporter& node) {
   return node.EmitSelf();
 }
 
+// The graph names a recurrent layer by its first output, so that one is never omitted.
+absl::Status TranslateRecurrent(NodeImporter& node) {
+  std::vector<std::string> outputs;
+  for (size_t i = 0; i < node.num_outputs(); ++i) outputs.push_back(node.Output(i));
+  if (outputs.empty() || outputs[0].empty()) {
+    outputs.resize(std::max<size_t>(outputs.size(), 1));
+    outputs[0] = node.Fresh("y");
+  }
+  return node.Emit(node.op(), node.inputs, std::move(outputs), node.attributes).status();
+}
+
 absl::Status TranslateDropout(NodeImporter& node) {
   if (node.has_input(2)) {
     const Tensor* training = node.ConstantInput(2);
