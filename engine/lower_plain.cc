@@ -20,14 +20,22 @@ using kernels::TensorSpec;
 
 const absl::flat_hash_map<std::string, PlainUnaryKind>& Unaries() {
   static const auto* const kTable = new absl::flat_hash_map<std::string, PlainUnaryKind>{
-      {"Acos", PlainUnaryKind::kAcos},     {"Acosh", PlainUnaryKind::kAcosh},
-      {"Asin", PlainUnaryKind::kAsin},     {"Asinh", PlainUnaryKind::kAsinh},
-      {"Atan", PlainUnaryKind::kAtan},     {"Atanh", PlainUnaryKind::kAtanh},
-      {"Cosh", PlainUnaryKind::kCosh},     {"Sinh", PlainUnaryKind::kSinh},
-      {"Tan", PlainUnaryKind::kTan},       {"Celu", PlainUnaryKind::kCelu},
-      {"Selu", PlainUnaryKind::kSelu},     {"Shrink", PlainUnaryKind::kShrink},
-      {"Not", PlainUnaryKind::kNot},       {"ThresholdedRelu", PlainUnaryKind::kThresholdedRelu},
-      {"IsNaN", PlainUnaryKind::kIsNan},   {"IsInf", PlainUnaryKind::kIsInf},
+      {"Acos", PlainUnaryKind::kAcos},
+      {"Acosh", PlainUnaryKind::kAcosh},
+      {"Asin", PlainUnaryKind::kAsin},
+      {"Asinh", PlainUnaryKind::kAsinh},
+      {"Atan", PlainUnaryKind::kAtan},
+      {"Atanh", PlainUnaryKind::kAtanh},
+      {"Cosh", PlainUnaryKind::kCosh},
+      {"Sinh", PlainUnaryKind::kSinh},
+      {"Tan", PlainUnaryKind::kTan},
+      {"Celu", PlainUnaryKind::kCelu},
+      {"Selu", PlainUnaryKind::kSelu},
+      {"Shrink", PlainUnaryKind::kShrink},
+      {"Not", PlainUnaryKind::kNot},
+      {"ThresholdedRelu", PlainUnaryKind::kThresholdedRelu},
+      {"IsNaN", PlainUnaryKind::kIsNan},
+      {"IsInf", PlainUnaryKind::kIsInf},
       {"BitwiseNot", PlainUnaryKind::kBitwiseNot}};
   return *kTable;
 }
@@ -45,7 +53,8 @@ absl::Status EmitUnary(Builder& b, const FusedNode& fused, kernels::PlainUnaryPa
   params.dst = src.spec;
   if (b.info(fused.output).dtype == DType::kBool) params.dst.dtype = DType::kBool;
   const Location dst = b.NewBuffer(params.dst);
-  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel, kernels::CreatePlainUnary(params, b.env()));
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreatePlainUnary(params, b.env()));
   b.Emit(std::move(kernel), {src}, {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
@@ -74,11 +83,14 @@ absl::Status LowerBitwise(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
   kernels::BitwiseParams params;
   using Kind = kernels::BitwiseKind;
-  params.kind = node.op == "BitwiseAnd" ? Kind::kAnd : node.op == "BitwiseOr" ? Kind::kOr : Kind::kXor;
+  params.kind = node.op == "BitwiseAnd"  ? Kind::kAnd
+                : node.op == "BitwiseOr" ? Kind::kOr
+                                         : Kind::kXor;
   if (node.op == "BitShift") {
     const std::string direction = node.GetString("direction", "");
     if (direction != "LEFT" && direction != "RIGHT") {
-      return absl::InvalidArgumentError(absl::StrCat("direction '", direction, "', expected LEFT or RIGHT"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("direction '", direction, "', expected LEFT or RIGHT"));
     }
     params.kind = direction == "LEFT" ? Kind::kShiftLeft : Kind::kShiftRight;
   }
@@ -88,7 +100,8 @@ absl::Status LowerBitwise(Builder& b, const FusedNode& fused) {
   params.a = x.spec;
   params.b = y.spec;
   params.dst = dst.spec;
-  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel, kernels::CreateBitwise(params, b.env()));
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreateBitwise(params, b.env()));
   b.Emit(std::move(kernel), {x, y}, {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
@@ -107,13 +120,16 @@ absl::Status LowerTrilu(Builder& b, const FusedNode& fused) {
   if (node.has_input(1)) {
     OCTET_ASSIGN_OR_RETURN(src.emplace_back(), b.GetPlain(node.inputs[1]));
     if (src[1].spec.dtype != DType::kS64 || NumElements(src[1].spec.shape) != 1) {
-      return absl::InvalidArgumentError(absl::StrCat("k is ", SpecString(src[1].spec), ", expected one s64"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("k is ", SpecString(src[1].spec), ", expected one s64"));
     }
   }
   const Location dst = b.NewBuffer(src[0].spec);
-  const auto keep = node.GetInt("upper", 1) != 0 ? kernels::Triangle::kUpper : kernels::Triangle::kLower;
-  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
-                         kernels::CreateTrilu({keep, src.size() > 1, src[0].spec, dst.spec}, b.env()));
+  const auto keep =
+      node.GetInt("upper", 1) != 0 ? kernels::Triangle::kUpper : kernels::Triangle::kLower;
+  OCTET_ASSIGN_OR_RETURN(
+      std::unique_ptr<kernels::Kernel> kernel,
+      kernels::CreateTrilu({keep, src.size() > 1, src[0].spec, dst.spec}, b.env()));
   b.Emit(std::move(kernel), std::move(src), {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
@@ -131,7 +147,8 @@ absl::Status LowerDet(Builder& b, const FusedNode& fused) {
   TensorSpec spec = src.spec;
   spec.shape = b.info(fused.output).shape;
   const Location dst = b.NewBuffer(spec);
-  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel, kernels::CreateDet({src.spec, spec}, b.env()));
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreateDet({src.spec, spec}, b.env()));
   b.Emit(std::move(kernel), {src}, {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
@@ -146,14 +163,16 @@ absl::Status LowerHardmax(Builder& b, const FusedNode& fused) {
   const Location dst = b.NewBuffer(src.spec);
   OCTET_ASSIGN_OR_RETURN(
       std::unique_ptr<kernels::Kernel> kernel,
-      kernels::CreateHardmax({src.spec, dst.spec, static_cast<int>(axis < 0 ? axis + rank : axis)}, b.env()));
+      kernels::CreateHardmax({src.spec, dst.spec, static_cast<int>(axis < 0 ? axis + rank : axis)},
+                             b.env()));
   b.Emit(std::move(kernel), {src}, {dst}, &fused);
   return b.Bind(fused.output, dst);
 }
 
 }  // namespace
 
-absl::Status LowerPlainActivation(Builder& b, const FusedNode& fused, const kernels::Activation& activation) {
+absl::Status LowerPlainActivation(Builder& b, const FusedNode& fused,
+                                  const kernels::Activation& activation) {
   kernels::PlainUnaryParams params;
   params.kind = PlainUnaryKind::kActivation;
   params.activation = activation;
@@ -162,7 +181,8 @@ absl::Status LowerPlainActivation(Builder& b, const FusedNode& fused, const kern
 
 void AddPlainRules(LowerTable* table) {
   for (const auto& [op, kind] : Unaries()) table->Add(op, LowerUnary);
-  for (const char* op : {"BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"}) table->Add(op, LowerBitwise);
+  for (const char* op : {"BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"})
+    table->Add(op, LowerBitwise);
   table->Add("Trilu", LowerTrilu);
   table->Add("EyeLike", LowerEyeLike);
   table->Add("BatchNormalization", LowerBatchNormalization);

@@ -23,25 +23,30 @@ bool IsStoredAs(const Builder& b, graph::ValueId id, DType dtype) {
   return !b.graph().value(id).quant.has_value() && b.info(id).dtype == dtype;
 }
 
-// What plain products of this node compute in: f64 and integers as they are, all other numbers in f32.
+// What plain products of this node compute in: f64 and integers as they are, all other numbers in
+// f32.
 DType ProductType(const Builder& b, const Node& node) {
   const graph::ValueId out = node.outputs[0];
   const DType dtype = b.info(out).dtype;
-  return b.graph().value(out).quant.has_value() || (IsFloat(dtype) && dtype != DType::kF64) ? DType::kF32 : dtype;
+  return b.graph().value(out).quant.has_value() || (IsFloat(dtype) && dtype != DType::kF64)
+             ? DType::kF32
+             : dtype;
 }
 
 absl::StatusOr<Location> Operand(Builder& b, graph::ValueId id, DType dtype) {
   return b.GetAs(id, Layout::kPlain, dtype, std::nullopt);
 }
 
-absl::StatusOr<Location> Added(Builder& b, const FusedNode& fused, const Location& x, const Location& y) {
+absl::StatusOr<Location> Added(Builder& b, const FusedNode& fused, const Location& x,
+                               const Location& y) {
   const Location dst = b.NewBuffer(x.spec);
   Location aligned = y;
   Shape shape(x.spec.shape.size() - std::min(x.spec.shape.size(), y.spec.shape.size()), 1);
   shape.insert(shape.end(), y.spec.shape.begin(), y.spec.shape.end());
   aligned.spec.shape = std::move(shape);
-  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
-                         kernels::CreateBinary({BinaryKind::kAdd, x.spec, aligned.spec, dst.spec, {}}, b.env()));
+  OCTET_ASSIGN_OR_RETURN(
+      std::unique_ptr<kernels::Kernel> kernel,
+      kernels::CreateBinary({BinaryKind::kAdd, x.spec, aligned.spec, dst.spec, {}}, b.env()));
   b.Emit(std::move(kernel), {x, aligned}, {dst}, &fused);
   return dst;
 }
@@ -51,7 +56,8 @@ absl::StatusOr<Location> Activated(Builder& b, const FusedNode& fused, const Loc
   const Location dst = b.NewBuffer(x.spec);
   std::unique_ptr<kernels::Kernel> kernel;
   if (x.spec.dtype == DType::kF32) {
-    OCTET_ASSIGN_OR_RETURN(kernel, kernels::CreateActivation({x.spec, dst.spec, activation}, b.env()));
+    OCTET_ASSIGN_OR_RETURN(kernel,
+                           kernels::CreateActivation({x.spec, dst.spec, activation}, b.env()));
   } else {
     kernels::PlainUnaryParams params;
     params.kind = kernels::PlainUnaryKind::kActivation;
@@ -100,7 +106,8 @@ absl::Status LowerPlainConv(Builder& b, const FusedNode& fused) {
   params.weights = src[1].spec;
   params.has_bias = src.size() > 2;
   if (params.has_bias && src[2].spec.shape != Shape{params.weights.shape[0]}) {
-    return absl::InvalidArgumentError(absl::StrCat("bias of shape ", ShapeString(src[2].spec.shape), " for weights of shape ",
+    return absl::InvalidArgumentError(absl::StrCat("bias of shape ", ShapeString(src[2].spec.shape),
+                                                   " for weights of shape ",
                                                    ShapeString(params.weights.shape)));
   }
   params.groups = node.GetInt("group", 1);
@@ -112,7 +119,8 @@ absl::Status LowerPlainConv(Builder& b, const FusedNode& fused) {
   params.dilations = window.dilations;
   params.pads_begin = window.pads_begin;
   const Location dst = b.NewBuffer(params.dst);
-  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel, kernels::CreatePlainConv(params, b.env()));
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreatePlainConv(params, b.env()));
   const int64_t work = NumElements(params.dst.shape) * NumElements(params.weights.shape) /
                        std::max<int64_t>(params.weights.shape[0], 1);
   b.Emit(std::move(kernel), std::move(src), {dst}, &fused, work);
@@ -144,8 +152,10 @@ absl::Status LowerPlainMatmul(Builder& b, const FusedNode& fused) {
   if (!IsFloat(dtype) && (params.alpha != 1 || node.GetFloat("beta", 1) != 1)) {
     return absl::UnimplementedError(absl::StrCat("alpha or beta with ", NameOf(dtype)));
   }
-  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel, kernels::CreatePlainMatmul(params, b.env()));
-  const int64_t k = params.a.shape[params.a.shape.size() - (params.transpose_a == Transpose::kYes ? 2 : 1)];
+  OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
+                         kernels::CreatePlainMatmul(params, b.env()));
+  const int64_t k =
+      params.a.shape[params.a.shape.size() - (params.transpose_a == Transpose::kYes ? 2 : 1)];
   b.Emit(std::move(kernel), {left, right}, {dst}, &fused, NumElements(params.dst.shape) * k);
   if (node.op == "Gemm" && node.has_input(2)) {
     OCTET_ASSIGN_OR_RETURN(const Location sum, WithComputedBias(b, fused, dst));
@@ -154,12 +164,14 @@ absl::Status LowerPlainMatmul(Builder& b, const FusedNode& fused) {
   return Finish(b, fused, dst);
 }
 
-absl::StatusOr<Location> WithComputedBias(Builder& b, const FusedNode& fused, const Location& product) {
+absl::StatusOr<Location> WithComputedBias(Builder& b, const FusedNode& fused,
+                                          const Location& product) {
   const Node& node = *fused.node;
   OCTET_ASSIGN_OR_RETURN(Location bias, Operand(b, node.inputs[2], product.spec.dtype));
   const float beta = node.GetFloat("beta", 1);
   if (beta != 1) {
-    OCTET_ASSIGN_OR_RETURN(bias, Activated(b, fused, bias, {kernels::ActivationKind::kLinear, beta, 0}));
+    OCTET_ASSIGN_OR_RETURN(bias,
+                           Activated(b, fused, bias, {kernels::ActivationKind::kLinear, beta, 0}));
   }
   return Added(b, fused, product, bias);
 }
@@ -185,15 +197,18 @@ absl::Status LowerBatchNormalization(Builder& b, const FusedNode& fused) {
   std::vector<Location> src;
   for (size_t i = 0; i < 5; ++i) {
     OCTET_ASSIGN_OR_RETURN(src.emplace_back(), Operand(b, node.inputs[i], dtype));
-    if (i > 0 && (src[0].spec.shape.size() < 2 || src[i].spec.shape != Shape{src[0].spec.shape[1]})) {
-      return absl::InvalidArgumentError(absl::StrCat("parameter ", i, " of shape ", ShapeString(src[i].spec.shape),
-                                                     " for an input of shape ", ShapeString(src[0].spec.shape)));
+    if (i > 0 &&
+        (src[0].spec.shape.size() < 2 || src[i].spec.shape != Shape{src[0].spec.shape[1]})) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("parameter ", i, " of shape ", ShapeString(src[i].spec.shape),
+                       " for an input of shape ", ShapeString(src[0].spec.shape)));
     }
   }
   const Location dst = b.NewBuffer(src[0].spec);
   OCTET_ASSIGN_OR_RETURN(
       std::unique_ptr<kernels::Kernel> kernel,
-      kernels::CreatePlainBatchNorm({src[0].spec, dst.spec, double{node.GetFloat("epsilon", 1e-5f)}}, b.env()));
+      kernels::CreatePlainBatchNorm(
+          {src[0].spec, dst.spec, double{node.GetFloat("epsilon", 1e-5f)}}, b.env()));
   b.Emit(std::move(kernel), std::move(src), {dst}, &fused);
   return b.Bind(fused.output, dst);
 }

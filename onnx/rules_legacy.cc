@@ -1,4 +1,5 @@
-// What opsets 1 to 6 said otherwise: attributes that are gone, and what they meant in today's words.
+// What opsets 1 to 6 said otherwise: attributes that are gone, and what they meant in today's
+// words.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -16,11 +17,13 @@ namespace {
 
 using graph::ValueId;
 
-// Operand 1 gets dimensions of 1 behind its own, so that they start at dimension `axis` of operand 0.
+// Operand 1 gets dimensions of 1 behind its own, so that they start at dimension `axis` of operand
+// 0.
 absl::Status AlignSecond(NodeImporter& node, int64_t axis) {
   const std::optional<int64_t> a = node.Rank(node.inputs[0]), b = node.Rank(node.inputs[1]);
   if (!a.has_value() || !b.has_value()) {
-    return absl::UnimplementedError(absl::StrCat("axis ", axis, " of operands whose rank is not known"));
+    return absl::UnimplementedError(
+        absl::StrCat("axis ", axis, " of operands whose rank is not known"));
   }
   if (axis < 0) axis += *a;
   if (axis < 0 || axis + *b > *a) {
@@ -31,7 +34,8 @@ absl::Status AlignSecond(NodeImporter& node, int64_t axis) {
   for (int64_t i = *b; i < *a - axis; ++i) axes.push_back(i);
   if (axes.empty()) return absl::OkStatus();
   const ValueId id = node.AddInts("axes", axes);
-  OCTET_ASSIGN_OR_RETURN(node.inputs[1], node.Emit1("Unsqueeze", {node.inputs[1], id}, node.Fresh("aligned")));
+  OCTET_ASSIGN_OR_RETURN(node.inputs[1],
+                         node.Emit1("Unsqueeze", {node.inputs[1], id}, node.Fresh("aligned")));
   return absl::OkStatus();
 }
 
@@ -81,19 +85,28 @@ struct LegacyRule {
 };
 
 constexpr LegacyRule kLegacy[] = {
-    {"Add", "axis:i broadcast:i", Broadcast},   {"And", "axis:i broadcast:i", Broadcast},
-    {"BatchNormalization", "is_test:i", IsTest}, {"Concat", "", ConcatAxis},
-    {"Div", "axis:i broadcast:i", Broadcast},   {"Dropout", "is_test:i", IsTest},
-    {"Equal", "axis:i broadcast:i", Broadcast}, {"Gemm", "broadcast:i", DropBroadcast},
-    {"Greater", "axis:i broadcast:i", Broadcast}, {"Less", "axis:i broadcast:i", Broadcast},
-    {"Mul", "axis:i broadcast:i", Broadcast},   {"Or", "axis:i broadcast:i", Broadcast},
-    {"PRelu", "", Slope},                       {"Pow", "axis:i broadcast:i", Broadcast},
-    {"Selu", "", SeluDefaults},                 {"Sub", "axis:i broadcast:i", Broadcast},
+    {"Add", "axis:i broadcast:i", Broadcast},
+    {"And", "axis:i broadcast:i", Broadcast},
+    {"BatchNormalization", "is_test:i", IsTest},
+    {"Concat", "", ConcatAxis},
+    {"Div", "axis:i broadcast:i", Broadcast},
+    {"Dropout", "is_test:i", IsTest},
+    {"Equal", "axis:i broadcast:i", Broadcast},
+    {"Gemm", "broadcast:i", DropBroadcast},
+    {"Greater", "axis:i broadcast:i", Broadcast},
+    {"Less", "axis:i broadcast:i", Broadcast},
+    {"Mul", "axis:i broadcast:i", Broadcast},
+    {"Or", "axis:i broadcast:i", Broadcast},
+    {"PRelu", "", Slope},
+    {"Pow", "axis:i broadcast:i", Broadcast},
+    {"Selu", "", SeluDefaults},
+    {"Sub", "axis:i broadcast:i", Broadcast},
     {"Xor", "axis:i broadcast:i", Broadcast},
 };
 
 const LegacyRule* Find(absl::string_view op) {
-  const auto* it = std::find_if(std::begin(kLegacy), std::end(kLegacy), [&](const LegacyRule& r) { return r.op == op; });
+  const auto* it = std::find_if(std::begin(kLegacy), std::end(kLegacy),
+                                [&](const LegacyRule& r) { return r.op == op; });
   return it == std::end(kLegacy) ? nullptr : it;
 }
 
@@ -101,7 +114,8 @@ const LegacyRule* Find(absl::string_view op) {
 
 std::string LegacyAttributes(absl::string_view op, int64_t opset) {
   if (opset >= 7) return "";
-  std::string attributes = opset < 6 ? " consumed_inputs:I" : "";  // which inputs may be overwritten: of no effect
+  std::string attributes =
+      opset < 6 ? " consumed_inputs:I" : "";  // which inputs may be overwritten: of no effect
   if (const LegacyRule* rule = Find(op)) absl::StrAppend(&attributes, " ", rule->attributes);
   return attributes;
 }

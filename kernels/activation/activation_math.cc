@@ -1,4 +1,5 @@
-// Softplus from Highway's exponential and logarithm: oneDNN's is off by 6e-6 where the result is small.
+// Softplus from Highway's exponential and logarithm: oneDNN's is off by 6e-6 where the result is
+// small.
 //
 //   softplus(x) = max(x, 0) + log1p(exp(-|x|))
 #include <cstdint>
@@ -7,6 +8,7 @@
 #define HWY_TARGET_INCLUDE "kernels/activation/activation_math.cc"
 #include "hwy/foreach_target.h"  // NOLINT: must come before highway.h
 #include "hwy/highway.h"
+
 #include "hwy/contrib/math/math-inl.h"
 #include "kernels/activation/activation.h"
 #include "kernels/elements.h"
@@ -41,17 +43,20 @@ namespace octet::kernels {
 
 HWY_EXPORT(SoftplusRow);
 
-absl::StatusOr<std::unique_ptr<Kernel>> CreateActivationMath(const ActivationParams& params, const KernelEnv&) {
-  if (params.activation.kind != ActivationKind::kSoftplus || !IsPlainF32(params.src) || !IsPlainF32(params.dst)) {
+absl::StatusOr<std::unique_ptr<Kernel>> CreateActivationMath(const ActivationParams& params,
+                                                             const KernelEnv&) {
+  if (params.activation.kind != ActivationKind::kSoftplus || !IsPlainF32(params.src) ||
+      !IsPlainF32(params.dst)) {
     return absl::UnimplementedError("only softplus of f32");
   }
-  return MakeFunctionKernel("highway", 0, [n = NumElements(params.dst.shape)](const BindArgs& args) {
-    const auto* src = static_cast<const float*>(args.src[0]);
-    auto* dst = static_cast<float*>(args.dst[0]);
-    RunParallel(args.parallel, n, kGrainBytes / 16, [&](int64_t begin, int64_t end) {
-      HWY_DYNAMIC_DISPATCH(SoftplusRow)(src + begin, end - begin, dst + begin);
-    });
-  });
+  return MakeFunctionKernel(
+      "highway", 0, [n = NumElements(params.dst.shape)](const BindArgs& args) {
+        const auto* src = static_cast<const float*>(args.src[0]);
+        auto* dst = static_cast<float*>(args.dst[0]);
+        RunParallel(args.parallel, n, kGrainBytes / 16, [&](int64_t begin, int64_t end) {
+          HWY_DYNAMIC_DISPATCH(SoftplusRow)(src + begin, end - begin, dst + begin);
+        });
+      });
 }
 
 }  // namespace octet::kernels

@@ -33,16 +33,17 @@ T BitwiseOf(BitwiseKind kind, T a, T b) {
 absl::Status Validate(const BitwiseParams& p) {
   const bool shift = p.kind == BitwiseKind::kShiftLeft || p.kind == BitwiseKind::kShiftRight;
   const DType t = p.dst.dtype;
-  const bool is_unsigned = t == DType::kU8 || t == DType::kU16 || t == DType::kU32 || t == DType::kU64;
+  const bool is_unsigned =
+      t == DType::kU8 || t == DType::kU16 || t == DType::kU32 || t == DType::kU64;
   if (p.a.dtype != t || p.b.dtype != t || !IsInteger(t) || (shift && !is_unsigned)) {
-    return absl::InvalidArgumentError(absl::StrCat(shift ? "shift: " : "bitwise: ", NameOf(p.a.dtype), " and ",
-                                                   NameOf(p.b.dtype), " to ", NameOf(t), ", expected one ",
-                                                   shift ? "unsigned integer type" : "integer type"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        shift ? "shift: " : "bitwise: ", NameOf(p.a.dtype), " and ", NameOf(p.b.dtype), " to ",
+        NameOf(t), ", expected one ", shift ? "unsigned integer type" : "integer type"));
   }
   OCTET_ASSIGN_OR_RETURN(const Shape shape, BroadcastShapes(p.a.shape, p.b.shape));
   if (shape != p.dst.shape) {
-    return absl::InvalidArgumentError(absl::StrCat("bitwise: result is ", ShapeString(shape), ", not ",
-                                                   ShapeString(p.dst.shape)));
+    return absl::InvalidArgumentError(absl::StrCat("bitwise: result is ", ShapeString(shape),
+                                                   ", not ", ShapeString(p.dst.shape)));
   }
   return absl::OkStatus();
 }
@@ -57,18 +58,20 @@ Result CreateBitwise(const BitwiseParams& params, const KernelEnv&) {
       return absl::InternalError("bitwise: a float type");
     } else {
       LoopNest nest = BroadcastNest({&params.a, &params.b}, params.dst);
-      return MakeFunctionKernel("plain", 0, [nest = std::move(nest), kind = params.kind,
-                                             n = NumElements(params.dst.shape)](const BindArgs& args) {
-        const T* a = static_cast<const T*>(args.src[0]);
-        const T* b = static_cast<const T*>(args.src[1]);
-        T* dst = static_cast<T*>(args.dst[0]);
-        const int64_t step_a = nest.strides[0].back(), step_b = nest.strides[1].back();
-        ForEachRun(nest, 0, n, [&](const int64_t* offsets, int64_t count) {
-          for (int64_t i = 0; i < count; ++i) {
-            *dst++ = BitwiseOf<T>(kind, a[offsets[0] + i * step_a], b[offsets[1] + i * step_b]);
-          }
-        });
-      });
+      return MakeFunctionKernel(
+          "plain", 0,
+          [nest = std::move(nest), kind = params.kind,
+           n = NumElements(params.dst.shape)](const BindArgs& args) {
+            const T* a = static_cast<const T*>(args.src[0]);
+            const T* b = static_cast<const T*>(args.src[1]);
+            T* dst = static_cast<T*>(args.dst[0]);
+            const int64_t step_a = nest.strides[0].back(), step_b = nest.strides[1].back();
+            ForEachRun(nest, 0, n, [&](const int64_t* offsets, int64_t count) {
+              for (int64_t i = 0; i < count; ++i) {
+                *dst++ = BitwiseOf<T>(kind, a[offsets[0] + i * step_a], b[offsets[1] + i * step_b]);
+              }
+            });
+          });
     }
   });
 }

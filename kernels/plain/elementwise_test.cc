@@ -1,4 +1,5 @@
-// Plain element functions against the C library in double, and integer functions against worked-out values.
+// Plain element functions against the C library in double, and integer functions against worked-out
+// values.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -13,9 +14,11 @@ namespace {
 
 using Kind = PlainUnaryKind;
 
-Operand RunUnary(Kind kind, const Operand& src, float alpha = 0, float beta = 0, Activation activation = {}) {
+Operand RunUnary(Kind kind, const Operand& src, float alpha = 0, float beta = 0,
+                 Activation activation = {}) {
   PlainUnaryParams params{kind, alpha, beta, activation, src.spec, src.spec};
-  if (kind == Kind::kIsNan || kind == Kind::kIsInf || kind == Kind::kNot) params.dst.dtype = DType::kBool;
+  if (kind == Kind::kIsNan || kind == Kind::kIsInf || kind == Kind::kNot)
+    params.dst.dtype = DType::kBool;
   Operand dst = MakeOperand(params.dst);
   const auto kernel = CreatePlainUnary(params, {});
   EXPECT_TRUE(kernel.ok()) << kernel.status();
@@ -31,20 +34,24 @@ TEST(PlainUnaryTest, FloatFunctionsMatchTheLibrary) {
     double low, high;
     double (*function)(double);
   };
-  const Case cases[] = {{Kind::kAcos, -1, 1, std::acos},    {Kind::kAcosh, 1, 9, std::acosh},
-                        {Kind::kAsin, -1, 1, std::asin},    {Kind::kAsinh, -5, 5, std::asinh},
-                        {Kind::kAtan, -9, 9, std::atan},    {Kind::kAtanh, -0.9, 0.9, std::atanh},
-                        {Kind::kCosh, -4, 4, std::cosh},    {Kind::kSinh, -4, 4, std::sinh},
+  const Case cases[] = {{Kind::kAcos, -1, 1, std::acos},  {Kind::kAcosh, 1, 9, std::acosh},
+                        {Kind::kAsin, -1, 1, std::asin},  {Kind::kAsinh, -5, 5, std::asinh},
+                        {Kind::kAtan, -9, 9, std::atan},  {Kind::kAtanh, -0.9, 0.9, std::atanh},
+                        {Kind::kCosh, -4, 4, std::cosh},  {Kind::kSinh, -4, 4, std::sinh},
                         {Kind::kTan, -1.5, 1.5, std::tan}};
   for (const Case& c : cases) {
     for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kBF16}) {
       const Operand src = MakeRandom(Spec(dtype, {3, 37}), c.low, c.high, 5);
       const Operand dst = RunUnary(c.kind, src);
       // One rounding of the result's type, twice for the library's own last digit.
-      const double tolerance = dtype == DType::kF64 ? 1e-13 : dtype == DType::kF32 ? 1e-6 : dtype == DType::kF16 ? 1e-3 : 8e-3;
+      const double tolerance = dtype == DType::kF64   ? 1e-13
+                               : dtype == DType::kF32 ? 1e-6
+                               : dtype == DType::kF16 ? 1e-3
+                                                      : 8e-3;
       for (int64_t i = 0; i < 3 * 37; ++i) {
         const double want = c.function(src.number(i));
-        EXPECT_NEAR(dst.number(i), want, tolerance * (std::fabs(want) + 1e-3)) << NameOf(dtype) << " " << src.number(i);
+        EXPECT_NEAR(dst.number(i), want, tolerance * (std::fabs(want) + 1e-3))
+            << NameOf(dtype) << " " << src.number(i);
       }
     }
   }
@@ -53,13 +60,17 @@ TEST(PlainUnaryTest, FloatFunctionsMatchTheLibrary) {
 TEST(PlainUnaryTest, ActivationsWithParametersFollowTheirFormulas) {
   const Operand src = MakeOperand(Spec(DType::kF32, {5}), {-2, -0.5, 0, 0.5, 2});
   const auto expect = [&](const Operand& dst, const std::vector<double>& want) {
-    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(dst.number(static_cast<int64_t>(i)), want[i], 1e-6) << i;
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_NEAR(dst.number(static_cast<int64_t>(i)), want[i], 1e-6) << i;
   };
-  expect(RunUnary(Kind::kCelu, src, 2), {2 * (std::exp(-1.0) - 1), 2 * (std::exp(-0.25) - 1), 0, 0.5, 2});
-  expect(RunUnary(Kind::kSelu, src, 2, 3), {6 * (std::exp(-2.0) - 1), 6 * (std::exp(-0.5) - 1), 0, 1.5, 6});
+  expect(RunUnary(Kind::kCelu, src, 2),
+         {2 * (std::exp(-1.0) - 1), 2 * (std::exp(-0.25) - 1), 0, 0.5, 2});
+  expect(RunUnary(Kind::kSelu, src, 2, 3),
+         {6 * (std::exp(-2.0) - 1), 6 * (std::exp(-0.5) - 1), 0, 1.5, 6});
   expect(RunUnary(Kind::kShrink, src, 1, 0.25f), {-1.75, 0, 0, 0, 1.75});
   expect(RunUnary(Kind::kThresholdedRelu, src, 0.5f), {0, 0, 0, 0, 2});
-  expect(RunUnary(Kind::kActivation, src, 0, 0, {ActivationKind::kLeakyRelu, 0.5f, 0}), {-1, -0.25, 0, 0.5, 2});
+  expect(RunUnary(Kind::kActivation, src, 0, 0, {ActivationKind::kLeakyRelu, 0.5f, 0}),
+         {-1, -0.25, 0, 0.5, 2});
 }
 
 TEST(PlainUnaryTest, TestsTellInfinitiesAndNan) {
@@ -104,14 +115,20 @@ std::vector<double> RunBitwise(BitwiseKind kind, const Operand& a, const Operand
 TEST(BitwiseTest, BroadcastsAndShifts) {
   const Operand a = MakeOperand(Spec(DType::kU8, {2, 2}), {0b1100, 0b1010, 0xff, 1});
   const Operand b = MakeOperand(Spec(DType::kU8, {2}), {0b1010, 3});
-  EXPECT_EQ(RunBitwise(BitwiseKind::kAnd, a, b, {2, 2}), (std::vector<double>{0b1000, 0b0010, 0b1010, 1}));
-  EXPECT_EQ(RunBitwise(BitwiseKind::kOr, a, b, {2, 2}), (std::vector<double>{0b1110, 0b1011, 0xff, 3}));
-  EXPECT_EQ(RunBitwise(BitwiseKind::kXor, a, b, {2, 2}), (std::vector<double>{0b0110, 0b1001, 0xf5, 2}));
+  EXPECT_EQ(RunBitwise(BitwiseKind::kAnd, a, b, {2, 2}),
+            (std::vector<double>{0b1000, 0b0010, 0b1010, 1}));
+  EXPECT_EQ(RunBitwise(BitwiseKind::kOr, a, b, {2, 2}),
+            (std::vector<double>{0b1110, 0b1011, 0xff, 3}));
+  EXPECT_EQ(RunBitwise(BitwiseKind::kXor, a, b, {2, 2}),
+            (std::vector<double>{0b0110, 0b1001, 0xf5, 2}));
   const Operand by = MakeOperand(Spec(DType::kU8, {2}), {1, 8});
-  EXPECT_EQ(RunBitwise(BitwiseKind::kShiftLeft, a, by, {2, 2}), (std::vector<double>{0b11000, 0, 0xfe, 0}));
-  EXPECT_EQ(RunBitwise(BitwiseKind::kShiftRight, a, by, {2, 2}), (std::vector<double>{0b110, 0, 0x7f, 0}));
+  EXPECT_EQ(RunBitwise(BitwiseKind::kShiftLeft, a, by, {2, 2}),
+            (std::vector<double>{0b11000, 0, 0xfe, 0}));
+  EXPECT_EQ(RunBitwise(BitwiseKind::kShiftRight, a, by, {2, 2}),
+            (std::vector<double>{0b110, 0, 0x7f, 0}));
   const TensorSpec f32 = Spec(DType::kF32, {2});
-  EXPECT_EQ(CreateBitwise({BitwiseKind::kAnd, f32, f32, f32}, {}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CreateBitwise({BitwiseKind::kAnd, f32, f32, f32}, {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -13,11 +13,13 @@ namespace {
 
 using Result = absl::StatusOr<std::unique_ptr<Kernel>>;
 
-absl::Status CheckSame(absl::string_view what, const TensorSpec& src, const TensorSpec& dst, size_t min_rank) {
-  if (src.shape == dst.shape && src.dtype == dst.dtype && src.shape.size() >= min_rank) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(what, ": ", NameOf(src.dtype), ShapeString(src.shape), " to ",
-                                                 NameOf(dst.dtype), ShapeString(dst.shape), ", expected one form of rank ",
-                                                 min_rank, " or more"));
+absl::Status CheckSame(absl::string_view what, const TensorSpec& src, const TensorSpec& dst,
+                       size_t min_rank) {
+  if (src.shape == dst.shape && src.dtype == dst.dtype && src.shape.size() >= min_rank)
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": ", NameOf(src.dtype), ShapeString(src.shape), " to ", NameOf(dst.dtype),
+                   ShapeString(dst.shape), ", expected one form of rank ", min_rank, " or more"));
 }
 
 // The determinant of the n x n matrix `m`, which is destroyed.
@@ -65,14 +67,16 @@ Result CreateTrilu(const TriluParams& params, const KernelEnv&) {
 
 Result CreateEye(const EyeParams& params, const KernelEnv&) {
   if (params.dst.shape.size() != 2) {
-    return absl::InvalidArgumentError(absl::StrCat("eye: result ", ShapeString(params.dst.shape), ", expected a matrix"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("eye: result ", ShapeString(params.dst.shape), ", expected a matrix"));
   }
   return WithType("eye", params.dst.dtype, [&](auto t) -> Result {
     using T = decltype(t);
     return MakeFunctionKernel("plain", 0, [params](const BindArgs& args) {
       T* dst = static_cast<T*>(args.dst[0]);
       for (int64_t r = 0; r < params.dst.shape[0]; ++r) {
-        for (int64_t c = 0; c < params.dst.shape[1]; ++c) *dst++ = T(static_cast<ComputeType<T>>(c - r == params.k ? 1 : 0));
+        for (int64_t c = 0; c < params.dst.shape[1]; ++c)
+          *dst++ = T(static_cast<ComputeType<T>>(c - r == params.k ? 1 : 0));
       }
     });
   });
@@ -83,21 +87,24 @@ Result CreateDet(const DetParams& params, const KernelEnv&) {
   const size_t rank = shape.size();
   if (rank < 2 || shape[rank - 1] != shape[rank - 2] || params.src.dtype != params.dst.dtype ||
       params.dst.shape != Shape(shape.begin(), shape.end() - 2)) {
-    return absl::InvalidArgumentError(absl::StrCat("det: ", ShapeString(shape), " to ", ShapeString(params.dst.shape),
+    return absl::InvalidArgumentError(absl::StrCat("det: ", ShapeString(shape), " to ",
+                                                   ShapeString(params.dst.shape),
                                                    ", expected square matrices"));
   }
   return WithFloat("det", params.src.dtype, [&](auto t) -> Result {
     using T = decltype(t);
     const int64_t n = shape[rank - 1], count = NumElements(params.dst.shape);
-    return MakeFunctionKernel("plain", n * n * int64_t{sizeof(double)}, [n, count](const BindArgs& args) {
-      const T* src = static_cast<const T*>(args.src[0]);
-      T* dst = static_cast<T*>(args.dst[0]);
-      auto* matrix = static_cast<double*>(args.scratch);
-      for (int64_t i = 0; i < count; ++i) {
-        for (int64_t k = 0; k < n * n; ++k) matrix[k] = static_cast<ComputeType<T>>(src[i * n * n + k]);
-        dst[i] = T(static_cast<ComputeType<T>>(Determinant(matrix, n)));
-      }
-    });
+    return MakeFunctionKernel("plain", n * n * int64_t{sizeof(double)},
+                              [n, count](const BindArgs& args) {
+                                const T* src = static_cast<const T*>(args.src[0]);
+                                T* dst = static_cast<T*>(args.dst[0]);
+                                auto* matrix = static_cast<double*>(args.scratch);
+                                for (int64_t i = 0; i < count; ++i) {
+                                  for (int64_t k = 0; k < n * n; ++k)
+                                    matrix[k] = static_cast<ComputeType<T>>(src[i * n * n + k]);
+                                  dst[i] = T(static_cast<ComputeType<T>>(Determinant(matrix, n)));
+                                }
+                              });
   });
 }
 
@@ -117,9 +124,12 @@ Result CreateHardmax(const HardmaxParams& params, const KernelEnv&) {
         T* dst = static_cast<T*>(args.dst[0]) + base;
         int64_t best = 0;
         for (int64_t i = 1; i < n; ++i) {
-          if (static_cast<ComputeType<T>>(src[i * inner]) > static_cast<ComputeType<T>>(src[best * inner])) best = i;
+          if (static_cast<ComputeType<T>>(src[i * inner]) >
+              static_cast<ComputeType<T>>(src[best * inner]))
+            best = i;
         }
-        for (int64_t i = 0; i < n; ++i) dst[i * inner] = T(static_cast<ComputeType<T>>(i == best ? 1 : 0));
+        for (int64_t i = 0; i < n; ++i)
+          dst[i * inner] = T(static_cast<ComputeType<T>>(i == best ? 1 : 0));
       }
     });
   });

@@ -51,9 +51,10 @@ TEST(EyeTest, PutsOnesOnTheDiagonal) {
 }
 
 TEST(DetTest, EliminatesWithPivots) {
-  const Operand src = MakeOperand(Spec(DType::kF32, {3, 3, 3}), {0, 2, 1, 1, 0, 3, 4, 1, 0,    // needs a pivot: 25
-                                                             1, 2, 3, 2, 4, 6, 1, 1, 1,    // singular
-                                                             2, 0, 0, 0, 3, 0, 0, 0, -4});
+  const Operand src =
+      MakeOperand(Spec(DType::kF32, {3, 3, 3}), {0, 2, 1, 1, 0, 3, 4, 1, 0,  // needs a pivot: 25
+                                                 1, 2, 3, 2, 4, 6, 1, 1, 1,  // singular
+                                                 2, 0, 0, 0, 3, 0, 0, 0, -4});
   Operand dst = MakeOperand(Spec(DType::kF32, {3}));
   const auto kernel = CreateDet({src.spec, dst.spec}, {});
   ASSERT_TRUE(kernel.ok()) << kernel.status();

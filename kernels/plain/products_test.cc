@@ -38,7 +38,8 @@ TEST(PlainConvTest, MatchesTheConvolutionOfConstantWeights) {
   const auto conv = ConvImplementations().back().create(reference, {&store, 1});
   ASSERT_TRUE(conv.ok()) << conv.status();
   ASSERT_TRUE(RunKernel(**conv, {src.data()}, {want.data()}).ok());
-  for (int64_t i = 0; i < NumElements(plain.spec.shape); ++i) EXPECT_NEAR(plain.number(i), want.number(i), 1e-6) << i;
+  for (int64_t i = 0; i < NumElements(plain.spec.shape); ++i)
+    EXPECT_NEAR(plain.number(i), want.number(i), 1e-6) << i;
 }
 
 TEST(PlainMatmulTest, TransposesAndBroadcasts) {
@@ -48,15 +49,18 @@ TEST(PlainMatmulTest, TransposesAndBroadcasts) {
     const Operand a = MakeOperand(Spec(dtype, {2, 2, 3}), {1, 2, 3, 4, 5, 6, 1, 0, 0, 0, 1, 0});
     const Operand b = MakeOperand(Spec(dtype, {2, 3}), {1, 0, 2, 0, 1, 1});
     Operand dst = MakeOperand(Spec(dtype, {2, 2, 2}));
-    const auto kernel = CreatePlainMatmul({a.spec, b.spec, dst.spec, Transpose::kNo, Transpose::kYes, 1}, {});
+    const auto kernel =
+        CreatePlainMatmul({a.spec, b.spec, dst.spec, Transpose::kNo, Transpose::kYes, 1}, {});
     ASSERT_TRUE(kernel.ok()) << kernel.status();
     ASSERT_TRUE(RunKernel(**kernel, {a.data(), b.data()}, {dst.data()}).ok());
     EXPECT_EQ(Numbers(dst), (std::vector<double>{7, 5, 16, 11, 1, 0, 0, 1})) << NameOf(dtype);
   }
-  const Operand a = MakeOperand(Spec(DType::kF64, {2, 3}), {1, 2, 3, 4, 5, 6});  // [3, 2] stored transposed
+  const Operand a =
+      MakeOperand(Spec(DType::kF64, {2, 3}), {1, 2, 3, 4, 5, 6});  // [3, 2] stored transposed
   const Operand b = MakeOperand(Spec(DType::kF64, {2, 1}), {10, 100});
   Operand dst = MakeOperand(Spec(DType::kF64, {3, 1}));
-  const auto kernel = CreatePlainMatmul({a.spec, b.spec, dst.spec, Transpose::kYes, Transpose::kNo, 0.5f}, {});
+  const auto kernel =
+      CreatePlainMatmul({a.spec, b.spec, dst.spec, Transpose::kYes, Transpose::kNo, 0.5f}, {});
   ASSERT_TRUE(kernel.ok()) << kernel.status();
   ASSERT_TRUE(RunKernel(**kernel, {a.data(), b.data()}, {dst.data()}).ok());
   EXPECT_EQ(Numbers(dst), (std::vector<double>{205, 260, 315}));
@@ -65,7 +69,8 @@ TEST(PlainMatmulTest, TransposesAndBroadcasts) {
 TEST(PlainMatmulTest, SixtyFourBitIntegersAreExact) {
   const int64_t a[] = {(int64_t{1} << 53) + 1, 1}, b[] = {1, 1};
   int64_t dst = 0;
-  const auto kernel = CreatePlainMatmul({Spec(DType::kS64, {1, 2}), Spec(DType::kS64, {2, 1}), Spec(DType::kS64, {1, 1})}, {});
+  const auto kernel = CreatePlainMatmul(
+      {Spec(DType::kS64, {1, 2}), Spec(DType::kS64, {2, 1}), Spec(DType::kS64, {1, 1})}, {});
   ASSERT_TRUE(kernel.ok()) << kernel.status();
   ASSERT_TRUE(RunKernel(**kernel, {a, b}, {&dst}).ok());
   EXPECT_EQ(dst, (int64_t{1} << 53) + 2);

@@ -15,7 +15,8 @@ class CheckedKernel final : public Kernel {
         run_(std::make_shared<const CheckedRunFn>(std::move(run))) {}
 
   absl::StatusOr<BoundKernel> Bind(const BindArgs& args) const override {
-    return BoundKernel([run = run_, src = std::vector<const void*>(args.src.begin(), args.src.end()),
+    return BoundKernel([run = run_,
+                        src = std::vector<const void*>(args.src.begin(), args.src.end()),
                         dst = std::vector<void*>(args.dst.begin(), args.dst.end()),
                         scratch = args.scratch, parallel = args.parallel]() -> absl::Status {
       return (*run)({src, dst, scratch, parallel});
@@ -30,7 +31,8 @@ class CheckedKernel final : public Kernel {
 
 }  // namespace
 
-std::unique_ptr<Kernel> MakeCheckedKernel(std::string implementation, int64_t scratch_bytes, CheckedRunFn run) {
+std::unique_ptr<Kernel> MakeCheckedKernel(std::string implementation, int64_t scratch_bytes,
+                                          CheckedRunFn run) {
   return std::make_unique<CheckedKernel>(std::move(implementation), scratch_bytes, std::move(run));
 }
 

@@ -1,7 +1,9 @@
-// What the plain kernels share: a C++ type for every element type, and kernels that may fail at run time.
+// What the plain kernels share: a C++ type for every element type, and kernels that may fail at run
+// time.
 //
-// Plain kernels serve rare operators: readable loops over row-major operands, no vector code of their own. They are
-// their own reference; their tests compare with values worked out from the operator's definition.
+// Plain kernels serve rare operators: readable loops over row-major operands, no vector code of
+// their own. They are their own reference; their tests compare with values worked out from the
+// operator's definition.
 #ifndef OCTET_KERNELS_PLAIN_TYPED_H_
 #define OCTET_KERNELS_PLAIN_TYPED_H_
 
@@ -38,8 +40,9 @@ struct BF16 {
 template <typename T>
 using ComputeType = std::conditional_t<std::is_same_v<T, F16> || std::is_same_v<T, BF16>, float, T>;
 
-// Calls body(T{}) with the type of dtype's elements, bool as uint8_t, and returns its result. 4-bit types, which have no
-// address of their own, are kUnimplemented naming `what`. Requires: body returns absl::Status or a StatusOr.
+// Calls body(T{}) with the type of dtype's elements, bool as uint8_t, and returns its result. 4-bit
+// types, which have no address of their own, are kUnimplemented naming `what`. Requires: body
+// returns absl::Status or a StatusOr.
 template <typename Body>
 auto WithType(absl::string_view what, DType dtype, Body&& body) -> decltype(body(float{})) {
   switch (dtype) {
@@ -73,7 +76,8 @@ auto WithType(absl::string_view what, DType dtype, Body&& body) -> decltype(body
     case DType::kInvalid:
       break;
   }
-  return absl::UnimplementedError(absl::StrCat(what, ": no kernel for elements of type ", NameOf(dtype)));
+  return absl::UnimplementedError(
+      absl::StrCat(what, ": no kernel for elements of type ", NameOf(dtype)));
 }
 
 // The same for the float types only.
@@ -89,15 +93,16 @@ auto WithFloat(absl::string_view what, DType dtype, Body&& body) -> decltype(bod
     case DType::kBF16:
       return body(BF16{});
     default:
-      return absl::UnimplementedError(
-          absl::StrCat(what, ": no kernel for elements of type ", NameOf(dtype), ", only for floats"));
+      return absl::UnimplementedError(absl::StrCat(what, ": no kernel for elements of type ",
+                                                   NameOf(dtype), ", only for floats"));
   }
 }
 
-// MakeFunctionKernel for loops that meet bad values at run time (an index outside of its axis): the status is the
-// inference's.
+// MakeFunctionKernel for loops that meet bad values at run time (an index outside of its axis): the
+// status is the inference's.
 using CheckedRunFn = absl::AnyInvocable<absl::Status(const BindArgs&) const>;
-std::unique_ptr<Kernel> MakeCheckedKernel(std::string implementation, int64_t scratch_bytes, CheckedRunFn run);
+std::unique_ptr<Kernel> MakeCheckedKernel(std::string implementation, int64_t scratch_bytes,
+                                          CheckedRunFn run);
 
 }  // namespace octet::kernels
 

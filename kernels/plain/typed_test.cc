@@ -9,8 +9,9 @@ namespace octet::kernels {
 namespace {
 
 TEST(PlainTypedTest, EveryAddressableTypeHasItsSize) {
-  for (DType dtype : {DType::kF32, DType::kF64, DType::kF16, DType::kBF16, DType::kS8, DType::kU8, DType::kS16,
-                      DType::kU16, DType::kS32, DType::kU32, DType::kS64, DType::kU64, DType::kBool}) {
+  for (DType dtype :
+       {DType::kF32, DType::kF64, DType::kF16, DType::kBF16, DType::kS8, DType::kU8, DType::kS16,
+        DType::kU16, DType::kS32, DType::kU32, DType::kS64, DType::kU64, DType::kBool}) {
     int64_t bytes = 0;
     EXPECT_TRUE(WithType("test", dtype, [&](auto t) {
                   bytes = sizeof(t);
@@ -23,7 +24,7 @@ TEST(PlainTypedTest, EveryAddressableTypeHasItsSize) {
 }
 
 TEST(PlainTypedTest, SixteenBitFloatsRoundToNearestEven) {
-  EXPECT_EQ(F16(1.0f + 1.0f / 2048).bits, F16(1.0f).bits);      // halfway: even
+  EXPECT_EQ(F16(1.0f + 1.0f / 2048).bits, F16(1.0f).bits);  // halfway: even
   EXPECT_EQ(float{F16(1.0f + 3.0f / 2048)}, 1.0f + 2.0f / 1024);
   EXPECT_EQ(float{BF16(1.0f + 1.0f / 256)}, 1.0f);
   EXPECT_EQ(float{F16(1.5f)} + F16(0.25f), 1.75f);

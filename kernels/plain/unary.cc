@@ -13,7 +13,9 @@ namespace {
 using Kind = PlainUnaryKind;
 using Result = absl::StatusOr<std::unique_ptr<Kernel>>;
 
-bool IsTest(Kind kind) { return kind == Kind::kIsNan || kind == Kind::kIsInf || kind == Kind::kNot; }
+bool IsTest(Kind kind) {
+  return kind == Kind::kIsNan || kind == Kind::kIsInf || kind == Kind::kNot;
+}
 
 // C is float or double.
 template <typename C>
@@ -89,8 +91,9 @@ T CountFunction(const PlainUnaryParams& p, T x) {
 bool HasCountFunction(const PlainUnaryParams& p) {
   if (p.kind == Kind::kBitwiseNot || p.kind == Kind::kShrink) return true;
   const ActivationKind a = p.activation.kind;
-  return p.kind == Kind::kActivation && (a == ActivationKind::kErf || a == ActivationKind::kAbs || a == ActivationKind::kNeg ||
-                                         a == ActivationKind::kSign || a == ActivationKind::kRelu);
+  return p.kind == Kind::kActivation &&
+         (a == ActivationKind::kErf || a == ActivationKind::kAbs || a == ActivationKind::kNeg ||
+          a == ActivationKind::kSign || a == ActivationKind::kRelu);
 }
 
 bool RealTest(const PlainUnaryParams& p, double x) {
@@ -111,13 +114,15 @@ std::unique_ptr<Kernel> Loop(const PlainUnaryParams& p, F f) {
 
 absl::Status Validate(const PlainUnaryParams& p) {
   const DType want = IsTest(p.kind) ? DType::kBool : p.src.dtype;
-  if (p.src.shape != p.dst.shape || p.src.layout != p.dst.layout || p.dst.dtype != want || p.src.quant ||
-      p.dst.quant) {
-    return absl::InvalidArgumentError(absl::StrCat("element function: ", NameOf(p.src.dtype), ShapeString(p.src.shape),
-                                                   " to ", NameOf(p.dst.dtype), ShapeString(p.dst.shape)));
+  if (p.src.shape != p.dst.shape || p.src.layout != p.dst.layout || p.dst.dtype != want ||
+      p.src.quant || p.dst.quant) {
+    return absl::InvalidArgumentError(absl::StrCat("element function: ", NameOf(p.src.dtype),
+                                                   ShapeString(p.src.shape), " to ",
+                                                   NameOf(p.dst.dtype), ShapeString(p.dst.shape)));
   }
   if (p.kind == Kind::kNot && p.src.dtype != DType::kBool) {
-    return absl::InvalidArgumentError(absl::StrCat("not: operand of type ", NameOf(p.src.dtype), ", expected bool"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("not: operand of type ", NameOf(p.src.dtype), ", expected bool"));
   }
   return absl::OkStatus();
 }
@@ -131,16 +136,21 @@ Result CreatePlainUnary(const PlainUnaryParams& params, const KernelEnv&) {
     using C = ComputeType<T>;
     if constexpr (std::is_floating_point_v<C>) {
       if (params.kind == Kind::kBitwiseNot) {
-        return absl::InvalidArgumentError("bitwise not: operand of a float type, expected integers");
+        return absl::InvalidArgumentError(
+            "bitwise not: operand of a float type, expected integers");
       }
       if (IsTest(params.kind)) {
-        return Loop<T, uint8_t>(params, [params](T x) { return RealTest(params, static_cast<C>(x)) ? 1 : 0; });
+        return Loop<T, uint8_t>(
+            params, [params](T x) { return RealTest(params, static_cast<C>(x)) ? 1 : 0; });
       }
-      return Loop<T, T>(params, [params](T x) { return T(RealFunction<C>(params, static_cast<C>(x))); });
+      return Loop<T, T>(params,
+                        [params](T x) { return T(RealFunction<C>(params, static_cast<C>(x))); });
     } else {
-      if (params.kind == Kind::kNot) return Loop<T, uint8_t>(params, [](T x) { return x == 0 ? 1 : 0; });
+      if (params.kind == Kind::kNot)
+        return Loop<T, uint8_t>(params, [](T x) { return x == 0 ? 1 : 0; });
       if (!HasCountFunction(params)) {
-        return absl::UnimplementedError(absl::StrCat("this element function of ", NameOf(params.src.dtype)));
+        return absl::UnimplementedError(
+            absl::StrCat("this element function of ", NameOf(params.src.dtype)));
       }
       return Loop<T, T>(params, [params](T x) { return CountFunction<T>(params, x); });
     }

@@ -39,7 +39,8 @@ void CollectType(const onnx::ValueInfoProto& info, std::set<std::string>* types)
 void Collect(const onnx::GraphProto& graph, SuiteModel* model) {
   for (const auto& node : graph.node()) {
     const bool ours = node.domain().empty() || node.domain() == "ai.onnx";
-    model->operators.insert(ours ? node.op_type() : absl::StrCat(node.domain(), ".", node.op_type()));
+    model->operators.insert(ours ? node.op_type()
+                                 : absl::StrCat(node.domain(), ".", node.op_type()));
     for (const auto& a : node.attribute()) {
       if (a.has_g()) Collect(a.g(), model);
       if (a.has_t()) model->types.insert(TypeName(a.t().data_type()));
@@ -68,10 +69,12 @@ std::string Narrowed(const Field& field, DType dtype) {
 
 absl::StatusOr<Tensor> ReadTensor(const fs::path& path) {
   TensorProto proto;
-  if (!ParseFile(path, &proto)) return absl::DataLossError(absl::StrCat(path.string(), ": not a tensor"));
+  if (!ParseFile(path, &proto))
+    return absl::DataLossError(absl::StrCat(path.string(), ": not a tensor"));
   const DType dtype = onnx_io::DTypeFromOnnx(proto.data_type());
   if (dtype == DType::kInvalid) {
-    return absl::UnimplementedError(absl::StrCat(path.filename().string(), " holds ", TypeName(proto.data_type())));
+    return absl::UnimplementedError(
+        absl::StrCat(path.filename().string(), " holds ", TypeName(proto.data_type())));
   }
   const Shape shape(proto.dims().begin(), proto.dims().end());
   std::string bytes = proto.raw_data();
@@ -81,8 +84,8 @@ absl::StatusOr<Tensor> ReadTensor(const fs::path& path) {
             Narrowed(proto.uint64_data(), dtype);
   }
   if (static_cast<int64_t>(bytes.size()) != ByteSize(dtype, shape)) {
-    return absl::DataLossError(absl::StrCat(path.string(), ": ", bytes.size(), " bytes of ", NameOf(dtype),
-                                            ShapeString(shape)));
+    return absl::DataLossError(absl::StrCat(path.string(), ": ", bytes.size(), " bytes of ",
+                                            NameOf(dtype), ShapeString(shape)));
   }
   return Tensor::FromValues<char>(dtype, shape, bytes);
 }
@@ -111,11 +114,12 @@ absl::StatusOr<std::vector<DataSet>> LightData(const SuiteModel& model) {
     }
     std::vector<float> values(static_cast<size_t>(NumElements(shape)));
     const auto n = static_cast<double>(values.size());
-    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(static_cast<double>(i) / n);
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>(static_cast<double>(i) / n);
     data.inputs.push_back(Tensor::FromF32(shape, values));
   }
-  OCTET_ASSIGN_OR_RETURN(data.outputs,
-                         ReadNumbered(model.file.parent_path(), model.file.stem().string() + "_output_"));
+  OCTET_ASSIGN_OR_RETURN(data.outputs, ReadNumbered(model.file.parent_path(),
+                                                    model.file.stem().string() + "_output_"));
   return std::vector<DataSet>{std::move(data)};
 }
 
@@ -147,7 +151,8 @@ std::vector<SuiteModel> FindSuiteModels() {
     }
     models.push_back(std::move(model));
   }
-  std::sort(models.begin(), models.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::sort(models.begin(), models.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
   return models;
 }
 
@@ -164,7 +169,9 @@ absl::StatusOr<std::vector<DataSet>> ReadDataSets(const SuiteModel& model) {
   }
 }
 
-absl::StatusOr<graph::Graph> ImportAsIs(const SuiteModel& model) { return onnx_io::ImportFile(model.file.string()); }
+absl::StatusOr<graph::Graph> ImportAsIs(const SuiteModel& model) {
+  return onnx_io::ImportFile(model.file.string());
+}
 
 absl::StatusOr<graph::Graph> ImportWithConstants(const SuiteModel& model) {
   onnx::ModelProto proto;
@@ -172,8 +179,10 @@ absl::StatusOr<graph::Graph> ImportWithConstants(const SuiteModel& model) {
   auto* inputs = proto.mutable_graph()->mutable_input();
   for (int i = 1; i < inputs->size(); ++i) {
     onnx::TensorProto* constant = proto.mutable_graph()->add_initializer();
-    const fs::path file = model.file.parent_path() / "test_data_set_0" / absl::StrCat("input_", i, ".pb");
-    if (!ParseFile(file, constant)) return absl::DataLossError(absl::StrCat(file.string(), ": not a tensor"));
+    const fs::path file =
+        model.file.parent_path() / "test_data_set_0" / absl::StrCat("input_", i, ".pb");
+    if (!ParseFile(file, constant))
+      return absl::DataLossError(absl::StrCat(file.string(), ": not a tensor"));
     constant->set_name(inputs->Get(i).name());
   }
   inputs->DeleteSubrange(1, std::max(0, inputs->size() - 1));

@@ -19,8 +19,10 @@ std::string SuiteFolder();
 struct SuiteModel {
   std::string name;  // "node/test_abs", "light/light_resnet50"
   std::filesystem::path file;
-  std::set<std::string> operators;  // subgraphs included; "ai.onnx.ml.Binarizer" outside of the default domain
-  std::set<std::string> types;      // of inputs, outputs, tensors and casts, as ONNX names them; "sequence", "optional"
+  std::set<std::string>
+      operators;  // subgraphs included; "ai.onnx.ml.Binarizer" outside of the default domain
+  std::set<std::string>
+      types;  // of inputs, outputs, tensors and casts, as ONNX names them; "sequence", "optional"
   int64_t opset = 0;
 };
 
@@ -32,15 +34,16 @@ struct DataSet {
   std::vector<Tensor> inputs, outputs;
 };
 
-// The model's data sets. Of a light model the suite stores the output only; its input is 0/n, 1/n, .. (n-1)/n, as ONNX's
-// own runner makes it. Errors: kUnimplemented for a type that Octet does not have.
+// The model's data sets. Of a light model the suite stores the output only; its input is 0/n, 1/n,
+// .. (n-1)/n, as ONNX's own runner makes it. Errors: kUnimplemented for a type that Octet does not
+// have.
 absl::StatusOr<std::vector<DataSet>> ReadDataSets(const SuiteModel& model);
 
 // The model as it is.
 absl::StatusOr<graph::Graph> ImportAsIs(const SuiteModel& model);
 
-// The model with every input but the first turned into an initializer: real models hold constants where files of the
-// suite pass axes, shapes and weights at run time.
+// The model with every input but the first turned into an initializer: real models hold constants
+// where files of the suite pass axes, shapes and weights at run time.
 absl::StatusOr<graph::Graph> ImportWithConstants(const SuiteModel& model);
 
 }  // namespace octet::conformance
