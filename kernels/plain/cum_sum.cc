@@ -1,6 +1,8 @@
 // CumSum in plain loops; lanes are shared out among threads.
 #include "kernels/plain/cum_sum.h"
 
+#include <algorithm>
+
 #include "base/status.h"
 #include "kernels/elements.h"
 #include "kernels/plain/index_checks.h"
@@ -24,16 +26,21 @@ void Lanes(const CumSumParams& p, size_t axis, const T* src, T* dst, int64_t beg
   const int64_t size = shape[axis], inner = NumElements(shape.subspan(axis + 1));
   const bool reverse = p.direction == CumSumParams::Direction::kReverse;
   const bool exclusive = p.start == CumSumParams::Start::kExclusive;
-  for (int64_t lane = begin; lane < end; ++lane) {
+  constexpr int64_t kBlock = 64;  // lanes side by side in memory
+  for (int64_t lane = begin; lane < end;) {
+    const int64_t count = std::min({kBlock, end - lane, inner - lane % inner});
     const int64_t base = lane / inner * size * inner + lane % inner;
-    A sum = 0;
+    A sum[kBlock] = {};
     for (int64_t j = 0; j < size; ++j) {
       const int64_t at = base + (reverse ? size - 1 - j : j) * inner;
-      const A value = static_cast<A>(static_cast<ComputeType<T>>(src[at]));
-      const A with = static_cast<A>(sum + value);
-      dst[at] = static_cast<T>(static_cast<ComputeType<T>>(exclusive ? sum : with));
-      sum = with;
+      for (int64_t i = 0; i < count; ++i) {
+        const A value = static_cast<A>(static_cast<ComputeType<T>>(src[at + i]));
+        const A with = static_cast<A>(sum[i] + value);
+        dst[at + i] = static_cast<T>(static_cast<ComputeType<T>>(exclusive ? sum[i] : with));
+        sum[i] = with;
+      }
     }
+    lane += count;
   }
 }
 

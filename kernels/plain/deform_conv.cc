@@ -2,6 +2,7 @@
 // channel.
 #include "kernels/plain/deform_conv.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -36,9 +37,12 @@ struct Plan {
   int64_t channels, height, width, out_channels, kh, kw, oh, ow;
   int bias = -1, mask = -1;  // operands
 
-  // Samples of all channels and taps for position `at` of image n: [C, kh, kw].
+  static constexpr int64_t kTile = 16;  // positions whose columns are multiplied together
+
+  // Samples of all channels and taps for position `at` of image n: column[k * kTile], k over
+  // [C, kh, kw].
   template <typename T>
-  void Column(const BindArgs& args, int64_t n, int64_t at, std::vector<float>* column) const {
+  void Column(const BindArgs& args, int64_t n, int64_t at, float* column) const {
     const int64_t taps = kh * kw, area = oh * ow, per_group = channels / p.offset_groups;
     const T* src = static_cast<const T*>(args.src[0]) + n * channels * height * width;
     const T* offset =
@@ -57,7 +61,7 @@ struct Plan {
                         static_cast<float>(offset[(k * 2 + 1) * area]);
         const float factor = scale == nullptr ? 1.0f : static_cast<float>(scale[k * area]);
         for (int64_t c = g * per_group; c < (g + 1) * per_group; ++c) {
-          (*column)[static_cast<size_t>(c * taps + tap)] =
+          column[(c * taps + tap) * kTile] =
               factor * At(src + c * height * width, height, width, y, x);
         }
       }
@@ -67,20 +71,29 @@ struct Plan {
   template <typename T>
   void Run(const BindArgs& args, int64_t begin, int64_t end) const {
     const int64_t depth = channels / p.groups * kh * kw, per_group = out_channels / p.groups;
-    std::vector<float> column(static_cast<size_t>(channels * kh * kw));
+    const int64_t area = oh * ow;
+    std::vector<float> columns(static_cast<size_t>(channels * kh * kw * kTile));
     const T* weights = static_cast<const T*>(args.src[1]);
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t n = i / (oh * ow), at = i % (oh * ow);
-      Column<T>(args, n, at, &column);
+    for (int64_t i = begin; i < end; i += kTile) {
+      const int64_t count = std::min(kTile, end - i);
+      for (int64_t j = 0; j < count; ++j) {
+        Column<T>(args, (i + j) / area, (i + j) % area, columns.data() + j);
+      }
       for (int64_t m = 0; m < out_channels; ++m) {
-        const float* samples = column.data() + m / per_group * depth;
-        float sum =
-            bias < 0
-                ? 0
-                : static_cast<float>(static_cast<const T*>(args.src[static_cast<size_t>(bias)])[m]);
-        for (int64_t k = 0; k < depth; ++k)
-          sum += samples[k] * static_cast<float>(weights[m * depth + k]);
-        static_cast<T*>(args.dst[0])[(n * out_channels + m) * oh * ow + at] = static_cast<T>(sum);
+        const float* samples = columns.data() + m / per_group * depth * kTile;
+        float sum[kTile];
+        std::fill_n(sum, kTile,
+                    bias < 0 ? 0.0f
+                             : static_cast<float>(
+                                   static_cast<const T*>(args.src[static_cast<size_t>(bias)])[m]));
+        for (int64_t k = 0; k < depth; ++k) {
+          const float w = static_cast<float>(weights[m * depth + k]);
+          for (int64_t j = 0; j < kTile; ++j) sum[j] += w * samples[k * kTile + j];
+        }
+        for (int64_t j = 0; j < count; ++j) {
+          const int64_t n = (i + j) / area, at = (i + j) % area;
+          static_cast<T*>(args.dst[0])[(n * out_channels + m) * area + at] = static_cast<T>(sum[j]);
+        }
       }
     }
   }

@@ -96,10 +96,9 @@ absl::StatusOr<Bins> BinsOf(const RoiAlignParams& p, const T* region, int64_t nu
   return bins;
 }
 
-// The samples of one bin, appended.
+// Appends the samples of one bin.
 void BinSamples(const RoiAlignParams& p, const Bins& bins, int64_t row, int64_t column,
                 std::vector<Sample>* samples) {
-  samples->clear();
   for (int64_t iy = 0; iy < bins.samples_y; ++iy) {
     const float y =
         bins.top + static_cast<float>(row) * bins.bin_height +
@@ -114,7 +113,7 @@ void BinSamples(const RoiAlignParams& p, const Bins& bins, int64_t row, int64_t 
 }
 
 template <typename T>
-float Pool(RoiAlignParams::Mode mode, const std::vector<Sample>& samples, const T* plane) {
+float Pool(RoiAlignParams::Mode mode, absl::Span<const Sample> samples, const T* plane) {
   float out = 0;
   bool first = true;
   for (const Sample& s : samples) {
@@ -128,8 +127,9 @@ float Pool(RoiAlignParams::Mode mode, const std::vector<Sample>& samples, const 
       first = false;
     }
   }
-  if (mode == RoiAlignParams::Mode::kAverage && !samples.empty())
+  if (mode == RoiAlignParams::Mode::kAverage && !samples.empty()) {
     out /= static_cast<float>(samples.size());
+  }
   return out;
 }
 
@@ -143,11 +143,22 @@ absl::Status AlignRegion(const RoiAlignParams& p, const BindArgs& args, int64_t 
   const T* image = static_cast<const T*>(args.src[0]) +
                    LoadInteger(p.images.dtype, args.src[2], region) * channels * plane;
   T* dst = static_cast<T*>(args.dst[0]) + region * channels * height * width;
+  // The samples of as many bins as fit a cache, then all channels: a plane stays in the cache, too.
+  const int64_t per_bin = bins.samples_y * bins.samples_x, area = height * width;
+  const int64_t bins_at_once = std::clamp<int64_t>(1024 / std::max<int64_t>(per_bin, 1), 1, area);
   std::vector<Sample> samples;
-  for (int64_t bin = 0; bin < height * width; ++bin) {
-    BinSamples(p, bins, bin / width, bin % width, &samples);
+  for (int64_t first = 0; first < area; first += bins_at_once) {
+    const int64_t count = std::min(bins_at_once, area - first);
+    samples.clear();
+    for (int64_t bin = first; bin < first + count; ++bin) {
+      BinSamples(p, bins, bin / width, bin % width, &samples);
+    }
     for (int64_t c = 0; c < channels; ++c) {
-      dst[c * height * width + bin] = static_cast<T>(Pool(p.mode, samples, image + c * plane));
+      for (int64_t i = 0; i < count; ++i) {
+        const auto own = absl::MakeConstSpan(samples).subspan(static_cast<size_t>(i * per_bin),
+                                                              static_cast<size_t>(per_bin));
+        dst[c * area + first + i] = static_cast<T>(Pool(p.mode, own, image + c * plane));
+      }
     }
   }
   return absl::OkStatus();

@@ -55,7 +55,10 @@ struct Plan {
       for (int64_t j = 0; j < k; ++j) best->push_back({static_cast<C>(lane[j * inner]), j});
       std::make_heap(best->begin(), best->end(), better);  // the worst of the best at the front
       for (int64_t j = k; j < size; ++j) {
-        const Candidate<C> next{static_cast<C>(lane[j * inner]), j};
+        const C value = static_cast<C>(lane[j * inner]), worst = best->front().value;
+        // Most elements end here: later equal ones lose. A NaN compares false and is looked at.
+        if (largest ? value <= worst : value >= worst) continue;
+        const Candidate<C> next{value, j};
         if (!better(next, best->front())) continue;
         std::pop_heap(best->begin(), best->end(), better);
         best->back() = next;

@@ -36,31 +36,71 @@ absl::Status CheckPooling(absl::string_view what, const TensorSpec& src, const T
       absl::StrCat(what, ": ", ShapeString(src.shape), " to ", ShapeString(dst.shape)));
 }
 
-// Calls body(position index) for each element of the window at `at` that lies inside the source.
-template <typename Body>
-void ForWindow(const SlidingWindow& w, absl::Span<const int64_t> size, const Index& at,
-               Body&& body) {
-  Index inside(size.size());
-  ForEachIndex(w.kernel, [&](const Index& k) {
-    for (size_t d = 0; d < size.size(); ++d) {
-      inside[d] = at[d] * w.strides[d] - w.pads_begin[d] + k[d] * w.dilations[d];
-      if (inside[d] < 0 || inside[d] >= size[d]) return;
-    }
-    body(inside);
-  });
-}
+// Pooling of planes in up to three spatial dimensions; absent ones in front have size 1.
+struct Pooling {
+  struct Dim {
+    int64_t src = 1, dst = 1, kernel = 1, stride = 1, dilation = 1, pad = 0;
+    int64_t step = 0, place = 0;  // what one position adds to an offset and to a place
+  };
+  Dim dims[3];
+  int64_t planes = 0, src_plane = 0, dst_plane = 0;
 
-// Planes and their sizes.
-struct Planes {
-  int64_t count, src, dst;
-  Shape src_dims, dst_dims, src_strides;
+  // Window positions [first, second) of result `at` that lie inside the source along one dimension.
+  static std::pair<int64_t, int64_t> Inside(const Dim& d, int64_t at) {
+    const int64_t start = at * d.stride - d.pad, last = d.src - start;  // positions below `last`
+    const int64_t begin = start >= 0 ? 0 : (-start + d.dilation - 1) / d.dilation;
+    return {begin, last <= 0 ? 0 : std::min(d.kernel, (last + d.dilation - 1) / d.dilation)};
+  }
+
+  // For each result in order: begin(), element(offset, place) of its window inside the plane,
+  // end().
+  template <typename Begin, typename Element, typename End>
+  void Plane(const Begin& begin, const Element& element, const End& end) const {
+    const auto at = [](const Dim& d, int64_t o, int64_t k) {
+      return o * d.stride - d.pad + k * d.dilation;
+    };
+    for (int64_t a = 0; a < dims[0].dst; ++a) {
+      const auto [a0, a1] = Inside(dims[0], a);
+      for (int64_t b = 0; b < dims[1].dst; ++b) {
+        const auto [b0, b1] = Inside(dims[1], b);
+        for (int64_t c = 0; c < dims[2].dst; ++c) {
+          const auto [c0, c1] = Inside(dims[2], c);
+          begin();
+          for (int64_t i = a0; i < a1; ++i) {
+            for (int64_t j = b0; j < b1; ++j) {
+              const int64_t p = at(dims[0], a, i), q = at(dims[1], b, j);
+              for (int64_t k = c0; k < c1; ++k) {
+                const int64_t r = at(dims[2], c, k);
+                element(p * dims[0].step + q * dims[1].step + r * dims[2].step,
+                        p * dims[0].place + q * dims[1].place + r * dims[2].place);
+              }
+            }
+          }
+          end();
+        }
+      }
+    }
+  }
 };
 
-Planes PlanesOf(const TensorSpec& src, const TensorSpec& dst) {
-  const absl::Span<const int64_t> s = absl::MakeConstSpan(src.shape).subspan(2),
-                                  d = absl::MakeConstSpan(dst.shape).subspan(2);
-  return {src.shape[0] * src.shape[1], NumElements(s), NumElements(d), Shape(s.begin(), s.end()),
-          Shape(d.begin(), d.end()),   StridesOf(s)};
+// Places count as offsets do. Errors: kUnimplemented above three spatial dimensions.
+absl::StatusOr<Pooling> PlanPooling(const TensorSpec& src, const TensorSpec& dst,
+                                    const SlidingWindow& w) {
+  const size_t spatial = src.shape.size() - 2;
+  if (spatial > 3) {
+    return absl::UnimplementedError(absl::StrCat("pooling of ", spatial, " spatial dimensions"));
+  }
+  Pooling plan;
+  const Shape strides = StridesOf(src.shape);
+  for (size_t d = 0; d < spatial; ++d) {
+    const int64_t step = strides[d + 2];
+    plan.dims[3 - spatial + d] = {src.shape[d + 2], dst.shape[d + 2], w.kernel[d], w.strides[d],
+                                  w.dilations[d],   w.pads_begin[d],  step,        step};
+  }
+  plan.planes = src.shape[0] * src.shape[1];
+  plan.src_plane = NumElements(absl::MakeConstSpan(src.shape).subspan(2));
+  plan.dst_plane = NumElements(absl::MakeConstSpan(dst.shape).subspan(2));
+  return plan;
 }
 
 }  // namespace
@@ -68,28 +108,30 @@ Planes PlanesOf(const TensorSpec& src, const TensorSpec& dst) {
 absl::StatusOr<std::unique_ptr<Kernel>> CreateLpPool(const LpPoolParams& p, const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckPooling("lp pool", p.src, p.dst, p.window));
   OCTET_RETURN_IF_ERROR(WithFloat("lp pool", p.src.dtype, [](auto) { return absl::OkStatus(); }));
-  if (p.p < 1)
+  if (p.p < 1) {
     return absl::InvalidArgumentError(absl::StrCat("lp pool: p is ", p.p, ", expected at least 1"));
-  const Planes planes = PlanesOf(p.src, p.dst);
+  }
+  OCTET_ASSIGN_OR_RETURN(const Pooling plan, PlanPooling(p.src, p.dst, p.window));
   return MakeCheckedKernel("loops", 0, [=](const BindArgs& args) -> absl::Status {
     return WithFloat("lp pool", p.src.dtype, [&](auto t) {
       using T = decltype(t);
       const auto power = static_cast<double>(p.p);
-      RunParallel(args.parallel, planes.count, 1, [&](int64_t begin, int64_t end) {
+      RunParallel(args.parallel, plan.planes, 1, [&](int64_t begin, int64_t end) {
         for (int64_t plane = begin; plane < end; ++plane) {
-          const T* src = static_cast<const T*>(args.src[0]) + plane * planes.src;
-          T* dst = static_cast<T*>(args.dst[0]) + plane * planes.dst;
-          ForEachIndex(planes.dst_dims, [&](const Index& at) {
-            double sum = 0;
-            ForWindow(p.window, planes.src_dims, at, [&](const Index& i) {
-              const double x = std::fabs(static_cast<double>(src[Offset(planes.src_strides, i)]));
-              sum += p.p == 2 ? x * x : p.p == 1 ? x : std::pow(x, power);
-            });
-            const double norm = p.p == 2   ? std::sqrt(sum)
-                                : p.p == 1 ? sum
-                                           : std::pow(sum, 1 / power);
-            *dst++ = static_cast<T>(static_cast<ComputeType<T>>(norm));
-          });
+          const T* src = static_cast<const T*>(args.src[0]) + plane * plan.src_plane;
+          T* dst = static_cast<T*>(args.dst[0]) + plane * plan.dst_plane;
+          double sum = 0;
+          plan.Plane([&] { sum = 0; },
+                     [&](int64_t offset, int64_t) {
+                       const double x = std::fabs(static_cast<double>(src[offset]));
+                       sum += p.p == 2 ? x * x : p.p == 1 ? x : std::pow(x, power);
+                     },
+                     [&] {
+                       const double norm = p.p == 2   ? std::sqrt(sum)
+                                           : p.p == 1 ? sum
+                                                      : std::pow(sum, 1 / power);
+                       *dst++ = static_cast<T>(static_cast<ComputeType<T>>(norm));
+                     });
         }
       });
       return absl::OkStatus();
@@ -101,35 +143,32 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateMaxPoolIndex(const MaxPoolIndexPar
                                                            const KernelEnv&) {
   OCTET_RETURN_IF_ERROR(CheckPooling("max pool", p.src, p.dst, p.window));
   OCTET_RETURN_IF_ERROR(WithType("max pool", p.src.dtype, [](auto) { return absl::OkStatus(); }));
-  const Planes planes = PlanesOf(p.src, p.dst);
-  Shape places = planes.src_strides;  // what a spatial position adds to the place
+  OCTET_ASSIGN_OR_RETURN(Pooling plan, PlanPooling(p.src, p.dst, p.window));
   if (p.order == MaxPoolIndexParams::Order::kColumnMajor) {
-    int64_t step = 1;
-    for (size_t d = 0; d < places.size(); ++d) {
-      places[d] = step;
-      step *= planes.src_dims[d];
+    int64_t place = 1;
+    for (Pooling::Dim& d : plan.dims) {
+      d.place = place;
+      place *= d.src;
     }
   }
   return MakeCheckedKernel("loops", 0, [=](const BindArgs& args) -> absl::Status {
     return WithType("max pool", p.src.dtype, [&](auto t) {
       using T = decltype(t);
-      RunParallel(args.parallel, planes.count, 1, [&](int64_t begin, int64_t end) {
+      RunParallel(args.parallel, plan.planes, 1, [&](int64_t begin, int64_t end) {
         for (int64_t plane = begin; plane < end; ++plane) {
-          const T* src = static_cast<const T*>(args.src[0]) + plane * planes.src;
-          T* dst = static_cast<T*>(args.dst[0]) + plane * planes.dst;
-          int64_t* to = static_cast<int64_t*>(args.dst[1]) + plane * planes.dst;
-          ForEachIndex(planes.dst_dims, [&](const Index& at) {
-            T best{};
-            int64_t place = -1;
-            ForWindow(p.window, planes.src_dims, at, [&](const Index& i) {
-              const T x = src[Offset(planes.src_strides, i)];
-              if (place >= 0 && !(x > best)) return;
-              best = x;
-              place = plane * planes.src + Offset(places, i);
-            });
-            *dst++ = best;
-            *to++ = place;
-          });
+          const T* src = static_cast<const T*>(args.src[0]) + plane * plan.src_plane;
+          T* dst = static_cast<T*>(args.dst[0]) + plane * plan.dst_plane;
+          int64_t* places = static_cast<int64_t*>(args.dst[1]) + plane * plan.dst_plane;
+          T best{};
+          int64_t place = -1;
+          plan.Plane([&] { best = T{}, place = -1; },
+                     [&](int64_t offset, int64_t at) {
+                       const T x = src[offset];
+                       if (place >= 0 && !(x > best)) return;
+                       best = x;
+                       place = plane * plan.src_plane + at;
+                     },
+                     [&] { *dst++ = best, *places++ = place; });
         }
       });
       return absl::OkStatus();
@@ -191,6 +230,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateCol2Im(const Col2ImParams& p, cons
   const Shape dims(p.dst.shape.begin() + 2, p.dst.shape.end()), strides = StridesOf(dims);
   const int64_t planes = p.dst.shape[0] * p.dst.shape[1], area = NumElements(dims),
                 count = NumElements(blocks);
+  const size_t last = spatial - 1;
+  const Shape rows(blocks.begin(), blocks.end() - 1);
   return MakeCheckedKernel("loops", 0, [=](const BindArgs& args) -> absl::Status {
     return WithType("col2im", p.src.dtype, [&](auto t) {
       using T = decltype(t);
@@ -201,17 +242,23 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateCol2Im(const Col2ImParams& p, cons
           T* dst = static_cast<T*>(args.dst[0]) + plane * area;
           std::fill_n(dst, area, T{});
           ForEachIndex(p.window.kernel, [&](const Index& k) {
-            ForEachIndex(blocks, [&](const Index& b) {
-              const T value = *src++;
+            ForEachIndex(rows, [&](const Index& b) {  // all block dimensions but the last
               int64_t to = 0;
+              bool inside = true;
               for (size_t d = 0; d < b.size(); ++d) {
                 const int64_t at = b[d] * p.window.strides[d] - p.window.pads_begin[d] +
                                    k[d] * p.window.dilations[d];
-                if (at < 0 || at >= dims[d]) return;
+                inside = inside && at >= 0 && at < dims[d];
                 to += at * strides[d];
               }
-              dst[to] =
-                  static_cast<T>(static_cast<C>(static_cast<C>(dst[to]) + static_cast<C>(value)));
+              int64_t at = k[last] * p.window.dilations[last] - p.window.pads_begin[last];
+              for (int64_t i = 0; inside && i < blocks[last]; ++i, at += p.window.strides[last]) {
+                if (at < 0 || at >= dims[last]) continue;
+                T& cell = dst[to + at];
+                cell =
+                    static_cast<T>(static_cast<C>(static_cast<C>(cell) + static_cast<C>(src[i])));
+              }
+              src += blocks[last];
             });
           });
         }
