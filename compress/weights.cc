@@ -71,7 +71,9 @@ QuantizedWeights QuantizeWeights(absl::Span<const float> weights, int64_t outer,
 
 std::vector<float> MinimumScaleForBias(absl::Span<const float> bias, float src_scale) {
   std::vector<float> out;
-  for (float b : bias) out.push_back(std::fabs(b) / (src_scale * 0x1p30f));
+  // The bias's scale, the product of both, must stay a normal number: inference flushes smaller ones to zero.
+  const float normal = 0x1p-120f / src_scale;
+  for (float b : bias) out.push_back(std::max(normal, std::fabs(b) / (src_scale * 0x1p30f)));
   return out;
 }
 

@@ -30,7 +30,8 @@ enum class WeightRange : uint8_t { kMaximum, kMse };
 QuantizedWeights QuantizeWeights(absl::Span<const float> weights, int64_t outer, int64_t channels, int64_t inner,
                                  WeightRange range, absl::Span<const float> minimum_scale = {});
 
-// The smallest scale per channel for which the bias fits 30 bits: |bias| / (src_scale * 2^30).
+// The smallest scale per channel for which the bias fits 30 bits, |bias| / (src_scale * 2^30), and the bias's own scale,
+// src_scale * scale, is a normal float, at least 2^-120.
 std::vector<float> MinimumScaleForBias(absl::Span<const float> bias, float src_scale);
 
 std::vector<int32_t> QuantizeBias(absl::Span<const float> bias, float src_scale, absl::Span<const float> scale);

@@ -59,5 +59,12 @@ TEST(QuantizeBiasTest, LargeBiasEnlargesTheScaleInsteadOfOverflowing) {
   }
 }
 
+TEST(Bias, ScaleStaysANormalNumberForVanishingWeights) {
+  const float src_scale = 1e-3f;
+  const auto minimum = MinimumScaleForBias(std::vector<float>{0.0f}, src_scale);
+  const auto q = QuantizeWeights({3e-36f}, 1, 1, 1, WeightRange::kMse, minimum);
+  EXPECT_GE(src_scale * q.scale[0], 0x1p-121f);  // largest / 127 alone would give 2e-41
+}
+
 }  // namespace
 }  // namespace octet::compress

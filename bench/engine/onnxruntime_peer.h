@@ -29,7 +29,7 @@ class OnnxRuntime {
   virtual const std::string& version() const = 0;
 
   // A session with all graph optimizations, sequential execution, `threads` intra-operator threads that spin (the
-  // library's default). Outputs are allocated by the first run and reused by the others. `optimised_path` not empty: the
+  // library's default), denormals flushed to zero. Outputs are allocated by the first run and reused by the others. `optimised_path` not empty: the
   // optimised graph is written there.
   virtual absl::StatusOr<std::unique_ptr<Runner>> Open(const std::string& model_path, std::vector<NamedTensor> inputs,
                                                        int threads, const std::string& optimised_path) = 0;
