@@ -120,7 +120,7 @@ TEST(ControlFlowTest, ExportedBranchesMeanTheSame) {
 INSTANTIATE_TEST_SUITE_P(Shared, ModelsTest,
                          ::testing::Values(Case{"mnist-12", 1e-4}, Case{"mnist-burn", 1e-4},
                                            Case{"resnet20-cifar10", 1e-4}, Case{"squeezenet-fp32", 1e-4},
-                                           Case{"silero-vad-op18-ifless", 1e-4},
+                                           Case{"silero-vad-op18-ifless", 1e-4}, Case{"silero-vad-16k-op15", 1e-4},
                                            Case{"mobilenetv2-torch-dq32", 1e-4},
                                            Case{"mobilenetv2-qdq-torch", 0.1},
                                            Case{"ultraface-rfb-320", 1e-4}, Case{"super-resolution-10", 1e-4}),
