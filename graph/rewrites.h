@@ -27,7 +27,7 @@ void MakeSigned(Value* value);
 void SignWeights(Graph* graph);
 
 // Computed s8 values with one scale become u8, 128 higher: what kernels read on the left. Values whose integers somebody
-// sees (inputs, outputs, Reinterpret, subgraphs) and right sides of products stay.
+// sees (inputs, outputs, Reinterpret, subgraphs) and right sides of products, also behind moves, stay.
 void UnsignActivations(Graph* graph);
 
 // Transpose of a quantized constant becomes a quantized constant; scales and axis move along.

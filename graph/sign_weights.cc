@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "graph/rewrites.h"
 
 namespace octet::graph {
@@ -56,6 +57,16 @@ void SignWeights(Graph* graph) {
   }
 }
 
+namespace {
+
+bool OnlyMoves(const Node& node) {
+  static const auto& ops = *new absl::flat_hash_set<absl::string_view>{
+      "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Slice", "Split", "Concat", "Identity"};
+  return node.domain.empty() && ops.contains(node.op);
+}
+
+}  // namespace
+
 void UnsignActivations(Graph* graph) {
   std::vector<bool> fixed = graph->Captured();
   for (ValueId id : graph->inputs) fixed[static_cast<size_t>(id)] = true;
@@ -71,6 +82,17 @@ void UnsignActivations(Graph* graph) {
       for (ValueId id : node.outputs) fix(id);
     } else if ((node.op == "MatMul" || node.op == "Gemm") && node.inputs.size() > 1) {
       fix(node.inputs[1]);  // right sides are signed
+    }
+  }
+  // Where a fixed value is only moved from, its source keeps the same integers.
+  for (size_t n = graph->nodes.size(); n-- > 0;) {
+    const Node& node = graph->nodes[n];
+    if (!OnlyMoves(node) || node.outputs.empty()) continue;
+    for (ValueId out : node.outputs) {
+      if (out == kNoValue || !fixed[static_cast<size_t>(out)]) continue;
+      for (ValueId in : node.inputs) {
+        if (in != kNoValue && graph->value(in).quant == graph->value(out).quant) fix(in);
+      }
     }
   }
   for (size_t i = 0; i < graph->values.size(); ++i) {
