@@ -116,7 +116,7 @@ HWY_INLINE void RoundRow(const AttentionParams::Rounding& p, float factor, float
 }
 
 // One row of y: reals times factor, rounded when y is stored so.
-HWY_INLINE void StoreRow(const AttentionMatrix& y, int64_t row, const float* HWY_RESTRICT from, float factor, int64_t n) {
+inline void StoreRow(const AttentionMatrix& y, int64_t row, const float* HWY_RESTRICT from, float factor, int64_t n) {
   const int64_t first = row * y.row;
   const float low = (y.dtype == DType::kU8 ? 0.0f : -128.0f) - static_cast<float>(y.zero_point);
   const float high = (y.dtype == DType::kU8 ? 255.0f : 127.0f) - static_cast<float>(y.zero_point);
