@@ -1,0 +1,157 @@
+// Tiles of MatmulNBits on AMX: 16 rows times 16 columns a step, the sums of a group scaled in
+// vector registers.
+//
+// Bit for bit what multiply_tile computes. Nothing with AMX instructions runs before
+// NBitsAmxAvailable() has said yes.
+#include "kernels/matmul_nbits/matmul_nbits_vector.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kernels/onednn.h"
+
+// From here on only: templates of the headers above must stay code for every CPU.
+#pragma GCC push_options
+#pragma GCC target("avx512f,amx-tile,amx-int8")
+
+namespace octet::kernels {
+namespace {
+
+bool AskSystemForTiles() {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(2), Linux 5.16
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  constexpr unsigned kAmxTile = 1u << 24, kAmxInt8 = 1u << 25, kAvx512F = 1u << 16;
+  if ((edx & kAmxTile) == 0 || (edx & kAmxInt8) == 0 || (ebx & kAvx512F) == 0) return false;
+  if (dnnl::get_effective_cpu_isa() < dnnl::cpu_isa::avx512_core_amx) return false;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t bytes_per_row[16] = {};
+  uint8_t rows[16] = {};
+};
+static_assert(sizeof(TileConfig) == 64);
+
+thread_local int64_t step_of_thread = 0;
+
+// Sums of one group for 16 rows and 16 columns, through tile C with operands in tiles A and B:
+// neighbouring groups use different ones and overlap. A macro, because tile numbers must be
+// literals.
+#define OCTET_SUM_GROUP(C, A, B)                        \
+  _tile_zero(C);                                        \
+  for (int64_t k = 0; k < depth; k += step) {           \
+    _tile_loadd(A, s + k, src_stride);                  \
+    _tile_loadd(B, w + k / 4 * quad_bytes, quad_bytes); \
+    _tile_dpbusd(C, A, B);                              \
+  }                                                     \
+  _tile_stored(C, sums[C], 64)
+
+// real[row] += scale * sums[row] for 16 rows of 16 columns.
+inline void Scale(const int32_t* sums, const float* scales, __m512 (&real)[16]) {
+  const __m512 scale = _mm512_loadu_ps(scales);
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) {
+    const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums + 16 * r));
+    real[r] = _mm512_fmadd_ps(sum, scale, real[r]);
+  }
+}
+
+void MultiplyBlock(const NBitsTile& tile, int64_t column, const uint8_t* src, int64_t src_stride,
+                   float* acc) {
+  alignas(64) int32_t sums[2][256];
+  __m512 real[16];
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) real[r] = _mm512_loadu_ps(acc + r * kNBitsAccStride + column);
+  const int64_t quad_bytes = tile.width * 4;
+  const int64_t groups = (tile.depth + tile.group - 1) / tile.group;
+  const int64_t step = step_of_thread;
+  const int8_t* weights = tile.weights + column * 4;
+  const float* scales = tile.scales + column;
+  const auto sum = [&](int64_t g) {
+    const uint8_t* s = src + g * tile.group;
+    const int8_t* w = weights + g * tile.group / 4 * quad_bytes;
+    const int64_t rest = tile.depth - g * tile.group;
+    const int64_t depth = rest < tile.group ? rest : tile.group;
+    if (g % 2 == 0) {
+      OCTET_SUM_GROUP(0, 4, 6);
+    } else {
+      OCTET_SUM_GROUP(1, 5, 7);
+    }
+  };
+  sum(0);
+  for (int64_t g = 0; g < groups; ++g) {
+    if (g + 1 < groups) sum(g + 1);
+    Scale(sums[g % 2], scales + g * tile.width, real);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) _mm512_storeu_ps(acc + r * kNBitsAccStride + column, real[r]);
+}
+
+}  // namespace
+
+bool NBitsAmxAvailable() {
+  static const bool available = AskSystemForTiles();
+  return available;
+}
+
+void NBitsAmxBegin(int64_t step) {
+  TileConfig config;
+  for (int t : {0, 1, 2, 3}) {
+    config.bytes_per_row[t] = 64;
+    config.rows[t] = 16;
+  }
+  for (int t : {4, 5}) {
+    config.bytes_per_row[t] = static_cast<uint16_t>(step);
+    config.rows[t] = 16;
+  }
+  for (int t : {6, 7}) {
+    config.bytes_per_row[t] = 64;
+    config.rows[t] = static_cast<uint8_t>(step / 4);
+  }
+  _tile_loadconfig(&config);
+  step_of_thread = step;
+}
+
+void NBitsAmxEnd() { _tile_release(); }
+
+void NBitsAmxMultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src_stride,
+                          int64_t rows, float* acc) {
+  for (int64_t column = 0; column < tile.width; column += 16) {
+    for (int64_t row = 0; row < rows; row += 16) {
+      MultiplyBlock(tile, column, src + row * src_stride, src_stride, acc + row * kNBitsAccStride);
+    }
+  }
+}
+
+}  // namespace octet::kernels
+
+#undef OCTET_SUM_GROUP
+#pragma GCC pop_options
+#else
+
+namespace octet::kernels {
+bool NBitsAmxAvailable() { return false; }
+void NBitsAmxBegin(int64_t) {}
+void NBitsAmxEnd() {}
+void NBitsAmxMultiplyTile(const NBitsTile&, const uint8_t*, int64_t, int64_t, float*) {}
+}  // namespace octet::kernels
+
+#endif
+
+namespace octet::kernels {
+
+int64_t NBitsAmxStep(int64_t group) {
+  for (const int64_t step : {64, 32, 16}) {
+    if (group % step == 0) return step;
+  }
+  return 0;
+}
+
+}  // namespace octet::kernels

@@ -1,0 +1,403 @@
+// The vector loops of MatmulNBits.
+#include "kernels/matmul_nbits/matmul_nbits_vector.h"
+
+#include <cfloat>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+// Vectors are kept in arrays, which scalable ones do not allow; such CPUs use their fixed-size set.
+#define HWY_DISABLED_TARGETS (HWY_ALL_SVE | HWY_RVV | HWY_SCALAR)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/matmul_nbits/matmul_nbits_vector.cc"
+#include "hwy/cache_control.h"
+#include "hwy/foreach_target.h"  // NOLINT: must come before highway.h
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace octet::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using I32 = hn::CappedTag<int32_t, 16>;
+using U32 = hn::RebindToUnsigned<I32>;
+using F32 = hn::RebindToFloat<I32>;
+using U16 = hn::Repartition<uint16_t, I32>;
+using U8 = hn::Repartition<uint8_t, I32>;
+using I8 = hn::Repartition<int8_t, I32>;
+using VI8 = hn::Vec<I8>;
+using VF32 = hn::Vec<F32>;
+
+constexpr int64_t kLanes = hn::MaxLanes(I32());
+constexpr int64_t kBytes = kLanes * 4;
+constexpr int kVectors16 = static_cast<int>(16 / kLanes);  // vectors of 16 columns
+constexpr int64_t kPrefetchBytes = 2048;                   // ahead of the stream of weights
+
+// ---- source rows
+
+NBitsRow QuantizeRow(const float* HWY_RESTRICT src, int64_t n, uint8_t* HWY_RESTRICT dst) {
+  const F32 d;
+  const hn::RebindToSigned<F32> di;
+  auto low = hn::Zero(d), high = hn::Zero(d), poison = hn::Zero(d);
+  const auto range = [&](auto x) HWY_ATTR {
+    low = hn::Min(low, x);
+    high = hn::Max(high, x);
+    poison = hn::MulAdd(x, hn::Zero(d), poison);  // NaN as soon as one is not finite
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) range(hn::LoadU(d, src + i));
+  if (i < n) range(hn::LoadN(d, src + i, static_cast<size_t>(n - i)));
+  if (std::isnan(hn::ReduceSum(d, poison))) {
+    std::memset(dst, 0, static_cast<size_t>(n));
+    return {std::numeric_limits<float>::quiet_NaN(), 0};
+  }
+  const float lowest = hn::ReduceMin(d, low), highest = hn::ReduceMax(d, high);
+  const float scale = std::max((highest / 2 - lowest / 2) / 127.5f, FLT_MIN);
+  const float inverse = 1 / scale;
+  const int zero_point =
+      std::min(std::max(static_cast<int>(std::lrint(-lowest * inverse)), 0), 255);
+  const hn::Rebind<uint8_t, F32> d8;
+  const auto quantize = [&](auto x) HWY_ATTR {
+    const auto q = hn::NearestInt(hn::Mul(x, hn::Set(d, inverse)));
+    return hn::DemoteTo(d8, hn::Add(q, hn::Set(di, zero_point)));
+  };
+  for (i = 0; i + kLanes <= n; i += kLanes)
+    hn::StoreU(quantize(hn::LoadU(d, src + i)), d8, dst + i);
+  if (i < n) {
+    const auto rest = static_cast<size_t>(n - i);
+    hn::StoreN(quantize(hn::LoadN(d, src + i, rest)), d8, dst + i, rest);
+  }
+  return {scale, static_cast<float>(zero_point)};
+}
+
+// ---- weights
+
+// Four bytes of the source for every column.
+HWY_INLINE hn::Vec<U8> BroadcastQuad(const uint8_t* src) {
+  int32_t quad;
+  std::memcpy(&quad, src, sizeof(quad));
+  return hn::BitCast(U8(), hn::Set(I32(), quad));
+}
+
+// Zero points of kLanes columns, four times each.
+HWY_INLINE VI8 SpreadZeroPoints(const uint8_t* zero_points) {
+  const auto z = hn::PromoteTo(U32(), hn::LoadU(hn::Rebind<uint8_t, U32>(), zero_points));
+  return hn::BitCast(I8(), hn::Mul(z, hn::Set(U32(), 0x01010101u)));
+}
+
+HWY_INLINE VF32 LoadScales(ScaleFormat format, const uint8_t* scales, int64_t column) {
+  const F32 d;
+  if (format == ScaleFormat::kF16) {
+    const hn::Rebind<hwy::float16_t, F32> d16;
+    return hn::PromoteTo(d,
+                         hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(scales) + column));
+  }
+  return hn::LoadU(d, reinterpret_cast<const float*>(scales) + column);
+}
+
+// Both quads of a pair for kLanes columns; `stride` bytes lie between the quads of kS8.
+template <NBitsFormat kFormat>
+HWY_INLINE void LoadPair(const uint8_t* p, int64_t stride, VI8 zero, VI8& first, VI8& second) {
+  const U8 d;
+  const auto x = hn::LoadU(d, p);
+  if constexpr (kFormat == NBitsFormat::kS8) {
+    first = hn::BitCast(I8(), x);
+    second = hn::BitCast(I8(), hn::LoadU(d, p + stride));
+  } else if constexpr (kFormat == NBitsFormat::kS4) {
+    const auto mask = hn::Set(d, 0xf0);
+    first =
+        hn::BitCast(I8(), hn::And(hn::BitCast(d, hn::ShiftLeft<4>(hn::BitCast(U16(), x))), mask));
+    second = hn::BitCast(I8(), hn::And(x, mask));
+  } else {
+    const auto mask = hn::Set(d, 0x0f);
+    const auto shifted = hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(U16(), x)));
+    first = hn::Sub(hn::BitCast(I8(), hn::And(x, mask)), zero);
+    second = hn::Sub(hn::BitCast(I8(), hn::And(shifted, mask)), zero);
+  }
+}
+
+// A record's parts from one column on.
+struct Record {
+  const uint8_t* weights;
+  const uint8_t* scales;
+  const uint8_t* zero_points;
+  int64_t pairs;
+  int64_t quad_bytes;  // of all columns
+};
+
+HWY_INLINE Record RecordAt(const NBitsPanels& layout, const uint8_t* p, int64_t width,
+                           int64_t depth) {
+  Record r;
+  r.weights = p;
+  r.scales = p + layout.weight_bytes(width, depth);
+  r.zero_points = r.scales + layout.scale_bytes(width);
+  r.pairs = depth / NBitsPanels::kPair;
+  r.quad_bytes = width * 4;
+  return r;
+}
+
+// acc[column, column + kV vectors) += one row times one record.
+template <NBitsFormat kFormat, int kV>
+HWY_INLINE void MultiplyRecord(const Record& r, ScaleFormat scales, const uint8_t* HWY_RESTRICT src,
+                               int64_t column, float* HWY_RESTRICT acc) {
+  const I32 d;
+  hn::Vec<I32> even[kV], odd[kV];
+  VI8 zero[kV];
+  for (int v = 0; v < kV; ++v) {
+    even[v] = odd[v] = hn::Zero(d);
+    zero[v] = hn::Zero(I8());
+    if constexpr (kFormat == NBitsFormat::kU4) {
+      zero[v] = SpreadZeroPoints(r.zero_points + column + v * kLanes);
+    }
+  }
+  const int64_t step = r.quad_bytes * (kFormat == NBitsFormat::kS8 ? 2 : 1);
+  const uint8_t* p = r.weights + column * 4;
+  for (int64_t pair = 0; pair < r.pairs; ++pair, p += step, src += NBitsPanels::kPair) {
+    const auto a = BroadcastQuad(src), b = BroadcastQuad(src + 4);
+    for (int v = 0; v < kV; ++v) {
+      const uint8_t* w = p + v * kBytes;
+      hwy::Prefetch(w + kPrefetchBytes);
+      if constexpr (kFormat == NBitsFormat::kS8) hwy::Prefetch(w + r.quad_bytes + kPrefetchBytes);
+      VI8 first, second;
+      LoadPair<kFormat>(w, r.quad_bytes, zero[v], first, second);
+      even[v] = hn::SumOfMulQuadAccumulate(d, a, first, even[v]);
+      odd[v] = hn::SumOfMulQuadAccumulate(d, b, second, odd[v]);
+    }
+  }
+  const F32 df;
+  for (int v = 0; v < kV; ++v) {
+    float* to = acc + column + v * kLanes;
+    const auto sum = hn::ConvertTo(df, hn::Add(even[v], odd[v]));
+    const auto scale = LoadScales(scales, r.scales, column + v * kLanes);
+    hn::StoreU(hn::MulAdd(sum, scale, hn::LoadU(df, to)), df, to);
+  }
+}
+
+template <NBitsFormat kFormat>
+HWY_INLINE void MultiplyRowOf(const NBitsPanel& panel, const uint8_t* src, float* acc) {
+  const NBitsPanels& layout = *panel.layout;
+  const uint8_t* p = panel.records;
+  for (int64_t g = 0; g < layout.groups(); ++g) {
+    const int64_t depth = layout.group_depth(g);
+    const Record r = RecordAt(layout, p, panel.width, depth);
+    if (kLanes == 16 && panel.width == 64) {
+      MultiplyRecord<kFormat, 4 * kVectors16 <= 4 ? 4 : 1>(r, layout.scales, src, 0, acc);
+    } else {
+      for (int64_t column = 0; column < panel.width; column += 16) {
+        MultiplyRecord<kFormat, kVectors16>(r, layout.scales, src, column, acc);
+      }
+    }
+    src += depth;
+    p += layout.record_bytes(panel.width, depth);
+  }
+}
+
+void MultiplyRow(const NBitsPanel& panel, const uint8_t* src, float* acc) {
+  switch (panel.layout->format) {
+    case NBitsFormat::kS4:
+      return MultiplyRowOf<NBitsFormat::kS4>(panel, src, acc);
+    case NBitsFormat::kU4:
+      return MultiplyRowOf<NBitsFormat::kU4>(panel, src, acc);
+    case NBitsFormat::kS8:
+      return MultiplyRowOf<NBitsFormat::kS8>(panel, src, acc);
+  }
+}
+
+template <NBitsFormat kFormat>
+HWY_INLINE void UnpackRecord(const Record& r, ScaleFormat scales, int64_t width,
+                             int8_t* HWY_RESTRICT weights, float* HWY_RESTRICT scales_out) {
+  const int64_t step = r.quad_bytes * (kFormat == NBitsFormat::kS8 ? 2 : 1);
+  for (int64_t column = 0; column < width; column += kLanes) {
+    VI8 zero = hn::Zero(I8());
+    if constexpr (kFormat == NBitsFormat::kU4) zero = SpreadZeroPoints(r.zero_points + column);
+    const uint8_t* p = r.weights + column * 4;
+    int8_t* to = weights + column * 4;
+    for (int64_t pair = 0; pair < r.pairs; ++pair, p += step, to += 2 * r.quad_bytes) {
+      hwy::Prefetch(p + kPrefetchBytes);
+      VI8 first, second;
+      LoadPair<kFormat>(p, r.quad_bytes, zero, first, second);
+      hn::StoreU(first, I8(), to);
+      hn::StoreU(second, I8(), to + r.quad_bytes);
+    }
+    hn::StoreU(LoadScales(scales, r.scales, column), F32(), scales_out + column);
+  }
+}
+
+void Unpack(const NBitsPanel& panel, const uint8_t* records, const NBitsTile& tile) {
+  const NBitsPanels& layout = *panel.layout;
+  int8_t* weights = tile.weights;
+  float* scales = tile.scales;
+  for (int64_t k = 0; k < tile.depth; k += tile.group) {
+    const int64_t depth = std::min(tile.group, tile.depth - k);
+    const Record r = RecordAt(layout, records, tile.width, depth);
+    switch (layout.format) {
+      case NBitsFormat::kS4:
+        UnpackRecord<NBitsFormat::kS4>(r, layout.scales, tile.width, weights, scales);
+        break;
+      case NBitsFormat::kU4:
+        UnpackRecord<NBitsFormat::kU4>(r, layout.scales, tile.width, weights, scales);
+        break;
+      case NBitsFormat::kS8:
+        UnpackRecord<NBitsFormat::kS8>(r, layout.scales, tile.width, weights, scales);
+        break;
+    }
+    records += layout.record_bytes(tile.width, depth);
+    weights += depth * tile.width;
+    scales += tile.width;
+  }
+}
+
+// ---- tiles times rows
+
+// kR rows times kV vectors of columns: accumulators of all stay in registers (6 x 2 of them,
+// twice).
+template <int kR, int kV>
+HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
+                              const uint8_t* HWY_RESTRICT src, int64_t src_stride,
+                              float* HWY_RESTRICT acc) {
+  const I32 d;
+  const F32 df;
+  VF32 real[kR][kV];
+  for (int r = 0; r < kR; ++r) {
+    for (int v = 0; v < kV; ++v) {
+      real[r][v] = hn::LoadU(df, acc + r * kNBitsAccStride + column + v * kLanes);
+    }
+  }
+  const int64_t quad_bytes = tile.width * 4;
+  const int8_t* w = tile.weights + column * 4;
+  const float* scales = tile.scales + column;
+  for (int64_t k = 0; k < tile.depth; k += tile.group, scales += tile.width) {
+    hn::Vec<I32> sum[kR][kV];
+    for (int r = 0; r < kR; ++r) {
+      for (int v = 0; v < kV; ++v) sum[r][v] = hn::Zero(d);
+    }
+    const int64_t quads = std::min(tile.group, tile.depth - k) / 4;
+    const uint8_t* s = src + k;
+    for (int64_t quad = 0; quad < quads; ++quad, w += quad_bytes, s += 4) {
+      VI8 weights[kV];
+      for (int v = 0; v < kV; ++v) weights[v] = hn::LoadU(I8(), w + v * kBytes);
+      for (int r = 0; r < kR; ++r) {
+        const auto a = BroadcastQuad(s + r * src_stride);
+        for (int v = 0; v < kV; ++v) {
+          sum[r][v] = hn::SumOfMulQuadAccumulate(d, a, weights[v], sum[r][v]);
+        }
+      }
+    }
+    for (int v = 0; v < kV; ++v) {
+      const auto scale = hn::LoadU(df, scales + v * kLanes);
+      for (int r = 0; r < kR; ++r)
+        real[r][v] = hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, real[r][v]);
+    }
+  }
+  for (int r = 0; r < kR; ++r) {
+    for (int v = 0; v < kV; ++v) {
+      hn::StoreU(real[r][v], df, acc + r * kNBitsAccStride + column + v * kLanes);
+    }
+  }
+}
+
+constexpr int64_t kRows = 6;  // of a block
+
+template <int kV>
+HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_t* src,
+                             int64_t src_stride, int64_t rows, float* acc) {
+  const int64_t blocks = (rows + kRows - 1) / kRows;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t begin = rows * b / blocks, count = rows * (b + 1) / blocks - begin;
+    const uint8_t* s = src + begin * src_stride;
+    float* a = acc + begin * kNBitsAccStride;
+    switch (count) {
+      case 6:
+        MultiplyBlock<6, kV>(tile, column, s, src_stride, a);
+        break;
+      case 5:
+        MultiplyBlock<5, kV>(tile, column, s, src_stride, a);
+        break;
+      case 4:
+        MultiplyBlock<4, kV>(tile, column, s, src_stride, a);
+        break;
+      default:
+        for (int64_t r = 0; r < count; ++r) {
+          MultiplyBlock<1, kV>(tile, column, s + r * src_stride, src_stride,
+                               a + r * kNBitsAccStride);
+        }
+    }
+  }
+}
+
+void MultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src_stride, int64_t rows,
+                  float* acc) {
+  int64_t column = 0;
+  for (; column + 2 * kLanes <= tile.width; column += 2 * kLanes) {
+    MultiplyRows<2>(tile, column, src, src_stride, rows, acc);
+  }
+  for (; column < tile.width; column += kLanes) {
+    MultiplyRows<1>(tile, column, src, src_stride, rows, acc);
+  }
+}
+
+// ---- results
+
+HWY_INLINE VF32 Clamp(VF32 x, float low, float high) {
+  const F32 d;
+  const auto y = hn::Min(hn::Max(x, hn::Set(d, low)), hn::Set(d, high));
+  return hn::IfThenElse(hn::IsNaN(x), x, y);
+}
+
+HWY_INLINE VF32 ApplyActivation(const Activation& f, VF32 x) {
+  const F32 d;
+  const auto alpha = hn::Set(d, f.alpha), beta = hn::Set(d, f.beta);
+  switch (f.kind) {
+    case ActivationKind::kRelu:
+      return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Zero(d), x);
+    case ActivationKind::kLeakyRelu:
+      return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Mul(alpha, x), x);
+    case ActivationKind::kClip:
+      return Clamp(x, f.alpha, f.beta);
+    case ActivationKind::kHardSigmoid:
+      return Clamp(hn::MulAdd(alpha, x, beta), 0, 1);
+    case ActivationKind::kHardSwish:
+      return hn::Mul(x, Clamp(hn::MulAdd(alpha, x, beta), 0, 1));
+    default:  // kLinear: IsNBitsPostOp admits no other
+      return hn::MulAdd(alpha, x, beta);
+  }
+}
+
+void FinishRow(const NBitsFinish& finish, const NBitsRow& row, const float* acc, int64_t n,
+               float* dst) {
+  const F32 d;
+  const auto multiplier = hn::Set(d, finish.multiplier * row.scale);
+  const auto zero_point = hn::Set(d, row.zero_point);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const auto count = static_cast<size_t>(std::min(kLanes, n - i));
+    // Accumulators and sums are padded to whole vectors, the bias is not.
+    const auto centred =
+        hn::NegMulAdd(zero_point, hn::LoadU(d, finish.sums + i), hn::LoadU(d, acc + i));
+    auto y = hn::Mul(centred, multiplier);
+    if (finish.bias != nullptr) y = hn::Add(y, hn::LoadN(d, finish.bias + i, count));
+    for (const PostOp& op : finish.post_ops) {
+      y = op.kind == PostOp::Kind::kAdd ? hn::Add(y, hn::LoadN(d, dst + i, count))
+                                        : ApplyActivation(op.activation, y);
+    }
+    hn::StoreN(y, d, dst + i, count);
+  }
+}
+
+const NBitsVectorOps* Table() {
+  static const NBitsVectorOps ops = {
+      hwy::TargetName(HWY_TARGET), QuantizeRow, MultiplyRow, Unpack, MultiplyTile, FinishRow};
+  return &ops;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace octet::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace octet::kernels {
+HWY_EXPORT(Table);
+
+const NBitsVectorOps& ChooseNBitsVectorOps() { return *HWY_DYNAMIC_DISPATCH(Table)(); }
+
+}  // namespace octet::kernels
+#endif

@@ -1,0 +1,85 @@
+// The vector loops of MatmulNBits, compiled for every instruction set and chosen at run time
+// (Highway). Internal.
+//
+// A tile is a piece of a panel unpacked to s8 once and multiplied with many rows; single rows skip
+// it.
+#ifndef OCTET_KERNELS_MATMUL_NBITS_MATMUL_NBITS_VECTOR_H_
+#define OCTET_KERNELS_MATMUL_NBITS_MATMUL_NBITS_VECTOR_H_
+
+#include <cstdint>
+
+#include "kernels/matmul_nbits/matmul_nbits_panels.h"
+
+namespace octet::kernels {
+
+// How the integers of a source row stand for reals.
+struct NBitsRow {
+  float scale = 1;
+  float zero_point = 0;
+};
+
+// Panel `index` of packed weights.
+struct NBitsPanel {
+  const NBitsPanels* layout = nullptr;
+  const uint8_t* records = nullptr;
+  int64_t width = 0;
+};
+
+// Whole records, unpacked.
+struct NBitsTile {
+  int8_t* weights = nullptr;  // [depth / 4][width][4]
+  float* scales = nullptr;    // [depth / group, rounded up][width]
+  int64_t width = 0;          // multiple of 16
+  int64_t depth = 0;          // k in the tile, a multiple of 8
+  int64_t group = 0;          // k of one scale; the last group may be shorter
+};
+
+// What turns a row of accumulators into a row of dst.
+struct NBitsFinish {
+  float multiplier = 1;  // alpha and units of the packed weights; the row's scale comes on top
+  const float* sums = nullptr;  // c[n], from the panel's first column
+  const float* bias = nullptr;  // from the panel's first column, or nullptr
+  absl::Span<const PostOp> post_ops;
+};
+
+inline constexpr int64_t kNBitsAccStride =
+    NBitsPanels::kWidth;  // floats between rows of accumulators
+
+struct NBitsVectorOps {
+  const char* name;  // of the instruction set
+
+  // Quantizes a row of n floats to dst[0, n) as matmul_nbits.h says.
+  NBitsRow (*quantize_row)(const float* src, int64_t n, uint8_t* dst);
+  // acc[0, width) += products of one row (layout->depth bytes) with the whole panel.
+  void (*multiply_row)(const NBitsPanel& panel, const uint8_t* src, float* acc);
+  // Unpacks records into tile.weights and tile.scales, which the caller has placed; tile.depth says
+  // how many.
+  void (*unpack)(const NBitsPanel& panel, const uint8_t* records, const NBitsTile& tile);
+  // acc[rows][width] += products of rows (tile.depth bytes each, src_stride apart) with the tile.
+  void (*multiply_tile)(const NBitsTile& tile, const uint8_t* src, int64_t src_stride, int64_t rows,
+                        float* acc);
+  // dst[0, n) from accumulators of one row.
+  void (*finish_row)(const NBitsFinish& finish, const NBitsRow& row, const float* acc, int64_t n,
+                     float* dst);
+};
+
+// The table of the best instruction set of this CPU.
+const NBitsVectorOps& ChooseNBitsVectorOps();
+
+// ---- AMX (matmul_nbits_amx.cc)
+// True when the CPU, the system and oneDNN's ONEDNN_MAX_CPU_ISA allow int8 tiles; asks the system
+// for them once.
+bool NBitsAmxAvailable();
+// Largest k of one AMX step that divides `group`: 64, 32, 16, or 0 when none does.
+int64_t NBitsAmxStep(int64_t group);
+// Around calls of NBitsAmxMultiplyTile on one thread: loads and releases the tile configuration.
+void NBitsAmxBegin(int64_t step);
+void NBitsAmxEnd();
+// As multiply_tile, for rows rounded up to 16: src and acc hold memory for them. Requires: step
+// divides tile.depth.
+void NBitsAmxMultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src_stride,
+                          int64_t rows, float* acc);
+
+}  // namespace octet::kernels
+
+#endif  // OCTET_KERNELS_MATMUL_NBITS_MATMUL_NBITS_VECTOR_H_
