@@ -90,7 +90,7 @@ double ReadUs(const std::byte* data, int64_t bytes, ParallelFor& team) {
     auto sum = hn::Zero(d);
     const auto* p = reinterpret_cast<const uint64_t*>(data);
     for (int64_t i = begin * 32; i < end * 32; i += static_cast<int64_t>(hn::Lanes(d))) {
-      if (i % 8 == 0) hwy::Prefetch(p + i + 256);
+      if (i % 8 == 0) __builtin_prefetch(p + i + 256);
       sum = hn::Xor(sum, hn::LoadU(d, p + i));
     }
     benchmark::DoNotOptimize(hn::ReduceSum(d, sum));
