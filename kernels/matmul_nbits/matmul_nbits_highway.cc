@@ -42,7 +42,8 @@ struct Plan {
   int workers = 1;
 
   // Scratch: source rows | their scales | per worker: tile weights | tile scales | accumulators.
-  int64_t src_stride() const { return RoundUp(panels.depth, Buffer::kAlignment); }
+  // An odd number of cache lines: the same k of neighbouring rows must not share a cache set.
+  int64_t src_stride() const { return (RoundUp(panels.depth, 64) / 64 | 1) * 64; }
   int64_t tile_depth() const {
     return std::max<int64_t>(kTileDepth / panels.group, 1) * panels.group;
   }
@@ -70,7 +71,8 @@ class Run {
         quantized_(static_cast<uint8_t*>(args.scratch)),
         row_scales_(reinterpret_cast<NBitsRow*>(quantized_ + plan.rows_bytes())),
         worker_scratch_(quantized_ + plan.rows_bytes() + plan.row_scales_bytes()),
-        packed_(reinterpret_cast<const uint8_t*>(plan.weights->data.data())) {}
+        packed_(reinterpret_cast<const uint8_t*>(plan.weights->data.data())),
+        packed_end_(packed_ + plan.weights->data.size_bytes()) {}
 
   void operator()() {
     RunParallel(parallel_, plan_.rows, std::max<int64_t>(kGrainProducts / 4 / plan_.panels.k, 1),
@@ -141,16 +143,20 @@ class Run {
     const int64_t amx_step = plan_.unit == Unit::kAmx ? NBitsAmxStep(tile.group) : 0;
     const int64_t records = plan_.tile_depth() / tile.group;
     const uint8_t* record = panel.records;
+    const uint8_t* const panel_end = record + plan_.panels.panel_bytes(panel.width);
     for (int64_t k = 0; k < plan_.panels.depth; k += plan_.tile_depth()) {
       tile.depth = std::min(plan_.tile_depth(), plan_.panels.depth - k);
       plan_.ops->unpack(panel, record, tile);
+      const int64_t tile_bytes = records * plan_.panels.record_bytes(panel.width, tile.group);
+      record = std::min(record + tile_bytes, panel_end);
+      tile.next = record;  // behind the last one begins the next panel
+      tile.next_bytes = std::min(tile_bytes, packed_end_ - record);
       const uint8_t* src = quantized_ + first * plan_.src_stride() + k;
       if (amx_step != 0 && tile.depth % amx_step == 0) {
         NBitsAmxMultiplyTile(tile, src, plan_.src_stride(), rows, acc);
       } else {
         plan_.ops->multiply_tile(tile, src, plan_.src_stride(), rows, acc);
       }
-      record += records * plan_.panels.record_bytes(panel.width, tile.group);
     }
     for (int64_t m = 0; m < rows; ++m) Finish(p, first + m, acc + m * kNBitsAccStride);
   }
@@ -176,6 +182,7 @@ class Run {
   NBitsRow* row_scales_;
   uint8_t* worker_scratch_;
   const uint8_t* packed_;
+  const uint8_t* packed_end_;
 };
 
 absl::Status CopyConstants(const MatmulNBitsParams& p, const KernelEnv& env, Plan& plan) {

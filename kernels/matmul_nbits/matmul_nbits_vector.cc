@@ -28,6 +28,7 @@ using I8 = hn::Repartition<int8_t, I32>;
 using VI8 = hn::Vec<I8>;
 using VF32 = hn::Vec<F32>;
 
+// Arrays of vectors are registers only where their loops are unrolled, which -O2 alone does not do.
 constexpr int64_t kLanes = hn::MaxLanes(I32());
 constexpr int64_t kBytes = kLanes * 4;
 constexpr int kVectors16 = static_cast<int>(16 / kLanes);  // vectors of 16 columns
@@ -143,7 +144,7 @@ HWY_INLINE void MultiplyRecord(const Record& r, ScaleFormat scales, const uint8_
   const I32 d;
   hn::Vec<I32> even[kV], odd[kV];
   VI8 zero[kV];
-  for (int v = 0; v < kV; ++v) {
+  HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
     even[v] = odd[v] = hn::Zero(d);
     zero[v] = hn::Zero(I8());
     if constexpr (kFormat == NBitsFormat::kU4) {
@@ -154,7 +155,7 @@ HWY_INLINE void MultiplyRecord(const Record& r, ScaleFormat scales, const uint8_
   const uint8_t* p = r.weights + column * 4;
   for (int64_t pair = 0; pair < r.pairs; ++pair, p += step, src += NBitsPanels::kPair) {
     const auto a = BroadcastQuad(src), b = BroadcastQuad(src + 4);
-    for (int v = 0; v < kV; ++v) {
+    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
       const uint8_t* w = p + v * kBytes;
       hwy::Prefetch(w + kPrefetchBytes);
       if constexpr (kFormat == NBitsFormat::kS8) hwy::Prefetch(w + r.quad_bytes + kPrefetchBytes);
@@ -165,7 +166,7 @@ HWY_INLINE void MultiplyRecord(const Record& r, ScaleFormat scales, const uint8_
     }
   }
   const F32 df;
-  for (int v = 0; v < kV; ++v) {
+  HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
     float* to = acc + column + v * kLanes;
     const auto sum = hn::ConvertTo(df, hn::Add(even[v], odd[v]));
     const auto scale = LoadScales(scales, r.scales, column + v * kLanes);
@@ -258,8 +259,8 @@ HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
   const I32 d;
   const F32 df;
   VF32 real[kR][kV];
-  for (int r = 0; r < kR; ++r) {
-    for (int v = 0; v < kV; ++v) {
+  HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
       real[r][v] = hn::LoadU(df, acc + r * kNBitsAccStride + column + v * kLanes);
     }
   }
@@ -268,29 +269,31 @@ HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
   const float* scales = tile.scales + column;
   for (int64_t k = 0; k < tile.depth; k += tile.group, scales += tile.width) {
     hn::Vec<I32> sum[kR][kV];
-    for (int r = 0; r < kR; ++r) {
-      for (int v = 0; v < kV; ++v) sum[r][v] = hn::Zero(d);
+    HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+      HWY_UNROLL(8) for (int v = 0; v < kV; ++v) sum[r][v] = hn::Zero(d);
     }
-    const int64_t quads = std::min(tile.group, tile.depth - k) / 4;
+    const int64_t pairs = std::min(tile.group, tile.depth - k) / NBitsPanels::kPair;
     const uint8_t* s = src + k;
-    for (int64_t quad = 0; quad < quads; ++quad, w += quad_bytes, s += 4) {
-      VI8 weights[kV];
-      for (int v = 0; v < kV; ++v) weights[v] = hn::LoadU(I8(), w + v * kBytes);
-      for (int r = 0; r < kR; ++r) {
-        const auto a = BroadcastQuad(s + r * src_stride);
-        for (int v = 0; v < kV; ++v) {
-          sum[r][v] = hn::SumOfMulQuadAccumulate(d, a, weights[v], sum[r][v]);
+    for (int64_t pair = 0; pair < pairs; ++pair) {
+      HWY_UNROLL(2) for (int quad = 0; quad < 2; ++quad, w += quad_bytes, s += 4) {
+        VI8 weights[kV];
+        HWY_UNROLL(8) for (int v = 0; v < kV; ++v) weights[v] = hn::LoadU(I8(), w + v * kBytes);
+        HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+          const auto a = BroadcastQuad(s + r * src_stride);
+          HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
+            sum[r][v] = hn::SumOfMulQuadAccumulate(d, a, weights[v], sum[r][v]);
+          }
         }
       }
     }
-    for (int v = 0; v < kV; ++v) {
+    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
       const auto scale = hn::LoadU(df, scales + v * kLanes);
-      for (int r = 0; r < kR; ++r)
+      HWY_UNROLL(8) for (int r = 0; r < kR; ++r)
         real[r][v] = hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, real[r][v]);
     }
   }
-  for (int r = 0; r < kR; ++r) {
-    for (int v = 0; v < kV; ++v) {
+  HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
       hn::StoreU(real[r][v], df, acc + r * kNBitsAccStride + column + v * kLanes);
     }
   }
@@ -300,7 +303,7 @@ constexpr int64_t kRows = 6;  // of a block
 
 template <int kV>
 HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_t* src,
-                             int64_t src_stride, int64_t rows, float* acc) {
+                             int64_t src_stride, int64_t rows, float* acc, NBitsPrefetch& prefetch) {
   const int64_t blocks = (rows + kRows - 1) / kRows;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t begin = rows * b / blocks, count = rows * (b + 1) / blocks - begin;
@@ -322,17 +325,20 @@ HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_
                                a + r * kNBitsAccStride);
         }
     }
+    prefetch.Advance();
   }
 }
 
 void MultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src_stride, int64_t rows,
                   float* acc) {
+  const int64_t columns = (tile.width + 2 * kLanes - 1) / (2 * kLanes);
+  NBitsPrefetch prefetch(tile, columns * ((rows + kRows - 1) / kRows));
   int64_t column = 0;
   for (; column + 2 * kLanes <= tile.width; column += 2 * kLanes) {
-    MultiplyRows<2>(tile, column, src, src_stride, rows, acc);
+    MultiplyRows<2>(tile, column, src, src_stride, rows, acc, prefetch);
   }
   for (; column < tile.width; column += kLanes) {
-    MultiplyRows<1>(tile, column, src, src_stride, rows, acc);
+    MultiplyRows<1>(tile, column, src, src_stride, rows, acc, prefetch);
   }
 }
 

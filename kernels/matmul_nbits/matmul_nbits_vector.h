@@ -32,6 +32,25 @@ struct NBitsTile {
   int64_t width = 0;          // multiple of 16
   int64_t depth = 0;          // k in the tile, a multiple of 8
   int64_t group = 0;          // k of one scale; the last group may be shorter
+  const uint8_t* next = nullptr;  // packed bytes that the caller unpacks next: fetched into L2 meanwhile
+  int64_t next_bytes = 0;
+};
+
+// Spreads the fetching of tile.next over `pieces` pieces of work: Advance() after each.
+class NBitsPrefetch {
+ public:
+  NBitsPrefetch(const NBitsTile& tile, int64_t pieces)
+      : p_(tile.next),
+        end_(tile.next + tile.next_bytes),
+        step_((tile.next_bytes / std::max<int64_t>(pieces, 1) + 63) / 64 * 64) {}
+  void Advance() {
+    const uint8_t* stop = std::min(p_ + step_, end_);
+    for (; p_ < stop; p_ += 64) __builtin_prefetch(p_, 0, 2);
+  }
+
+ private:
+  const uint8_t *p_, *end_;
+  int64_t step_;
 };
 
 // What turns a row of accumulators into a row of dst.
