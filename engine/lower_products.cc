@@ -251,6 +251,7 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
 absl::Status LowerGemm(Builder& b, const FusedNode& fused) {
   const Node& node = *fused.node;
   if (NeedsPlainProduct(b, node)) return LowerPlainMatmul(b, fused);
+  if (IsNBitsProduct(b, node)) return LowerNBitsProduct(b, fused);
   if (node.has_input(2) && !b.info(node.inputs[2]).is_constant) return LowerGemmWithComputedBias(b, fused, LowerGemm);
   return LowerProduct(b, fused,
                       {node.GetInt("transA", 0) != 0, node.GetInt("transB", 0) != 0,
@@ -259,6 +260,7 @@ absl::Status LowerGemm(Builder& b, const FusedNode& fused) {
 
 absl::Status LowerMatMul(Builder& b, const FusedNode& fused) {
   if (NeedsPlainProduct(b, *fused.node)) return LowerPlainMatmul(b, fused);
+  if (IsNBitsProduct(b, *fused.node)) return LowerNBitsProduct(b, fused);
   return LowerProduct(b, fused, {});
 }
 

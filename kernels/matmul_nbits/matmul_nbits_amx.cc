@@ -41,21 +41,21 @@ static_assert(sizeof(TileConfig) == 64);
 
 thread_local int64_t step_of_thread = 0;
 
-// Sums of group first + C for 16 rows and 16 columns into tile C, operands through tiles A and B. A macro, because tile
-// numbers must be literals.
-#define OCTET_SUM_GROUP(C, A, B)                                                                        \
-  if (C < count) {                                                                                      \
-    const int64_t depth = first + C + 1 == groups ? last_depth : tile.group;                            \
-    _tile_zero(C);                                                                                      \
-    int64_t k = 0;                                                                                      \
-    do {                                                                                                \
-      _tile_loadd(A, s + k, src_stride);                                                                \
-      _tile_loadd(B, w + k / 4 * quad_bytes, quad_bytes);                                               \
-      _tile_dpbusd(C, A, B);                                                                            \
-      k += step;                                                                                        \
-    } while (kSteps == Steps::kMany && k < depth);                                                      \
-    s += depth;                                                                                         \
-    w += depth / 4 * quad_bytes;                                                                        \
+// Sums of group first + C for 16 rows and 16 columns into tile C, operands through tiles A and B. A
+// macro, because tile numbers must be literals.
+#define OCTET_SUM_GROUP(C, A, B)                                             \
+  if (C < count) {                                                           \
+    const int64_t depth = first + C + 1 == groups ? last_depth : tile.group; \
+    _tile_zero(C);                                                           \
+    int64_t k = 0;                                                           \
+    do {                                                                     \
+      _tile_loadd(A, s + k, src_stride);                                     \
+      _tile_loadd(B, w + k / 4 * quad_bytes, quad_bytes);                    \
+      _tile_dpbusd(C, A, B);                                                 \
+      k += step;                                                             \
+    } while (kSteps == Steps::kMany && k < depth);                           \
+    s += depth;                                                              \
+    w += depth / 4 * quad_bytes;                                             \
   }
 
 enum class Steps : uint8_t { kOne, kMany };  // AMX steps of a group
@@ -71,7 +71,8 @@ inline void Scale(const int32_t* sums, const float* scales, __m512 (&real)[16]) 
 }
 
 template <Steps kSteps>
-void MultiplyBlock(const NBitsTile& tile, int64_t column, const uint8_t* src, int64_t src_stride, float* acc) {
+void MultiplyBlock(const NBitsTile& tile, int64_t column, const uint8_t* src, int64_t src_stride,
+                   float* acc) {
   alignas(64) int32_t sums[2][4][256];  // of four groups, alternating
   __m512 real[16];
 #pragma GCC unroll 16
@@ -82,7 +83,8 @@ void MultiplyBlock(const NBitsTile& tile, int64_t column, const uint8_t* src, in
   const int8_t* w = tile.weights + column * 4;
   const uint8_t* s = src;
   const float* scales = tile.scales + column;
-  // Products of four groups first, then their way to vector registers: measured better than finer interleaving.
+  // Products of four groups first, then their way to vector registers: measured better than finer
+  // interleaving.
   for (int64_t first = 0; first < groups; first += 4) {
     const int64_t count = groups - first < 4 ? groups - first : 4;
     OCTET_SUM_GROUP(0, 4, 6);
@@ -129,7 +131,8 @@ void NBitsAmxEnd() { _tile_release(); }
 
 void NBitsAmxMultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src_stride,
                           int64_t rows, float* acc) {
-  const auto multiply = tile.group == step_of_thread ? MultiplyBlock<Steps::kOne> : MultiplyBlock<Steps::kMany>;
+  const auto multiply =
+      tile.group == step_of_thread ? MultiplyBlock<Steps::kOne> : MultiplyBlock<Steps::kMany>;
   NBitsPrefetch prefetch(tile, tile.width / 16 * ((rows + 15) / 16));
   for (int64_t column = 0; column < tile.width; column += 16) {
     for (int64_t row = 0; row < rows; row += 16) {

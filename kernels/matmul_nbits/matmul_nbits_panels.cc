@@ -46,10 +46,13 @@ int64_t GroupOf(const QuantParams& quant, const NBitsPanels& panels) {
   }
 }
 
-// The power of two that brings the largest scale to [2^14, 2^15), f16's upper end.
+// The power of two that brings the largest scale to [2^14, 2^15), f16's upper end. Scales may be 0
+// or negative.
 int ScaleExponent(const std::vector<float>& scales) {
+  float largest = 0;
+  for (const float scale : scales) largest = std::max(largest, std::fabs(scale));
   int exponent = 0;
-  std::frexp(*std::max_element(scales.begin(), scales.end()), &exponent);
+  std::frexp(largest, &exponent);
   return 15 - exponent;
 }
 

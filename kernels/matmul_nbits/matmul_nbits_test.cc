@@ -75,6 +75,7 @@ Params MakeParams(const Case& c, uint64_t seed) {
     const double u = rng.Uniform(static_cast<uint64_t>(i));
     q.scale.push_back(c.power_of_two ? std::ldexp(1.0f, static_cast<int>(i % 3) - 5)
                                      : static_cast<float>(0.001 + 0.05 * u));
+    if (i % 11 == 5) q.scale.back() = i % 2 == 0 ? 0 : -q.scale.back();  // quantizers write such
     const int64_t range = BitsOf(c.weights) == 4 ? 16 : 1;
     const int low = c.weights == DType::kS4 ? -8 : 0;
     if (c.zero_points == ZeroPoints::kRandom) {

@@ -288,8 +288,9 @@ HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
     }
     HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
       const auto scale = hn::LoadU(df, scales + v * kLanes);
-      HWY_UNROLL(8) for (int r = 0; r < kR; ++r)
-        real[r][v] = hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, real[r][v]);
+      HWY_UNROLL(8)
+      for (int r = 0; r < kR; ++r) real[r][v] =
+          hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, real[r][v]);
     }
   }
   HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
@@ -303,7 +304,8 @@ constexpr int64_t kRows = 6;  // of a block
 
 template <int kV>
 HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_t* src,
-                             int64_t src_stride, int64_t rows, float* acc, NBitsPrefetch& prefetch) {
+                             int64_t src_stride, int64_t rows, float* acc,
+                             NBitsPrefetch& prefetch) {
   const int64_t blocks = (rows + kRows - 1) / kRows;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t begin = rows * b / blocks, count = rows * (b + 1) / blocks - begin;

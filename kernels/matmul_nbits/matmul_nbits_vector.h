@@ -32,7 +32,8 @@ struct NBitsTile {
   int64_t width = 0;          // multiple of 16
   int64_t depth = 0;          // k in the tile, a multiple of 8
   int64_t group = 0;          // k of one scale; the last group may be shorter
-  const uint8_t* next = nullptr;  // packed bytes that the caller unpacks next: fetched into L2 meanwhile
+  const uint8_t* next =
+      nullptr;  // packed bytes that the caller unpacks next: fetched into L2 meanwhile
   int64_t next_bytes = 0;
 };
 
