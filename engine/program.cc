@@ -31,6 +31,12 @@ struct ContextBytes {
   std::atomic<int64_t> arena{0}, scratch{0};
 };
 
+// What is known of an output's shape before a run; of unknown rank as many free dimensions as the file names, or one.
+Shape OutputShape(const graph::Value& value) {
+  if (value.shape.has_value()) return *value.shape;
+  return Shape(std::max<size_t>(value.dim_names.size(), 1), kUnknownDim);
+}
+
 class SpecialisationImpl final : public PlannedSpecialisation {
  public:
   // `graph` says what data-dependent outputs are declared as.
@@ -46,7 +52,7 @@ class SpecialisationImpl final : public PlannedSpecialisation {
       if (stage_->last()) {
         output_shapes_.push_back(stage_->plan.outputs[i].shape);
       } else {
-        output_shapes_.push_back(graph.value(graph.outputs[i]).shape.value_or(Shape{kUnknownDim}));
+        output_shapes_.push_back(OutputShape(graph.value(graph.outputs[i])));
       }
     }
   }
@@ -156,7 +162,10 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
         stages_(std::make_shared<StageCache>([shared = shared_graph_] { return shared->Get(); }, store_,
                                              InputsToPin(*graph_), options)) {
     for (graph::ValueId id : graph_->inputs) inputs_.push_back(SignatureOf(id));
-    for (graph::ValueId id : graph_->outputs) outputs_.push_back(SignatureOf(id));
+    for (graph::ValueId id : graph_->outputs) {
+      outputs_.push_back(SignatureOf(id));
+      outputs_.back().shape = OutputShape(graph_->value(id));
+    }
   }
 
   const std::vector<Signature>& inputs() const override { return inputs_; }

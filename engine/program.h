@@ -103,7 +103,7 @@ class Specialisation {
  public:
   virtual ~Specialisation() = default;
   virtual const std::vector<Shape>& input_shapes() const = 0;
-  // kUnknownDim where data decides; where not even the rank is known, one such dimension.
+  // kUnknownDim where data decides; of unknown rank one such dimension, or as many as the file declares.
   virtual const std::vector<Shape>& output_shapes() const = 0;
   virtual int threads() const = 0;
   virtual std::vector<StepInfo> Steps() const = 0;

@@ -392,6 +392,8 @@ class Importer {
         return absl::InvalidArgumentError(absl::StrCat(who, ": declared ", NameOf(declared->dtype),
                                                        ", computed ", NameOf(value.dtype)));
       }
+      // Of an output whose rank only a run tells, the names say how many dimensions the file means.
+      if (!value.shape.has_value() && value.dim_names.empty()) value.dim_names = declared->dim_names;
       const bool fits = value.shape.has_value() && value.dim_names.empty() &&
                         declared->dim_names.size() == value.shape->size();
       if (fits) value.dim_names = std::move(declared->dim_names);

@@ -70,6 +70,8 @@ TEST(ImportControlFlow, SubgraphsAreTranslatedLikeGraphs) {
   const auto branch = graph::Subgraph(g->nodes[0], "then_branch");
   EXPECT_THAT(branch->ConstantInput(branch->nodes[0], 1)->ToS64(), ElementsAre(0));
   EXPECT_FALSE(g->value(g->outputs[0]).shape.has_value()) << "branches of other ranks";
+  for (int d : {2, 3}) m.graph().mutable_output(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(d);
+  EXPECT_EQ(m.Import()->value(g->outputs[0]).dim_names.size(), 2u);
 }
 
 TEST(ImportControlFlow, ConstantConditionLeavesItsBranchOnly) {
