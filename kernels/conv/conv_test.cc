@@ -318,7 +318,7 @@ TEST(ConvTest, TakesTheImplementationMeasuredFaster) {
   };
   if (!has(dnnl::cpu_isa::avx512_core_vnni)) GTEST_SKIP() << "measured on AVX512-VNNI and AMX only";
   SetTeamSize(2);
-  const Geometry depthwise = {"", 1, 64, 64, 64, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+  const Geometry depthwise = {"", 1, 64, 64, 64, {56, 56}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
   auto kernel = CreateConv(MakeParams(depthwise, {F32Spec({}, kNhwc), F32Spec({}, kNhwc), Bias::kF32, {}}),
                            KernelEnv{nullptr, 2});
   ASSERT_TRUE(kernel.ok()) << kernel.status();
