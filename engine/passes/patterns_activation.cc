@@ -19,11 +19,11 @@ Node Unary(const Match& m, std::string op) {
   return node;
 }
 
-// factor * x * inner in every grouping.
+// factor * x * inner in every grouping. x comes first: once it is known, little of `inner` is left to try.
 std::vector<Pattern> ThreeFactors(double factor, const Pattern& inner) {
   const Pattern x = Any("x");
-  return {Op("Mul", {Times(inner, factor), x}), Op("Mul", {inner, Times(x, factor)}), Op("Mul", {Op("Mul", {inner, x}), Number(factor)}),
-          Op("Div", {Op("Mul", {inner, x}), Number(1 / factor)})};
+  return {Op("Mul", {x, Times(inner, factor)}), Op("Mul", {Times(x, factor), inner}),
+          Op("Mul", {Op("Mul", {x, inner}), Number(factor)}), Op("Div", {Op("Mul", {x, inner}), Number(1 / factor)})};
 }
 
 GraphPattern Plain(Pattern pattern, std::string op) {
@@ -63,14 +63,14 @@ PatternGroup GeluTanhPatterns() {
   const Pattern cubic = OneOf({Op("Mul", {cube, Number(0.044715)}),
                                Op("Mul", {square, Op("Mul", {x, Number(0.044715)})}),
                                Op("Mul", {Op("Mul", {square, Number(0.044715)}), x})});
-  const Pattern sum = Op("Add", {cubic, x});
+  const Pattern sum = Op("Add", {x, cubic});
   const Pattern factored = Op("Add", {Op("Mul", {square, Number(0.044715)}), Number(1)});
   const Pattern inner = OneOf({Op("Mul", {sum, Number(kSqrt2OverPi)}),
                                Op("Mul", {factored, Op("Mul", {x, Number(kSqrt2OverPi)})})});
   const Pattern one_plus = Op("Add", {Op("Tanh", {inner}), Number(1)});
   std::vector<Pattern> forms = ThreeFactors(0.5, one_plus);
   // x (0.5 + 0.5 tanh)
-  forms.push_back(Op("Mul", {Op("Add", {Op("Mul", {Op("Tanh", {inner}), Number(0.5)}), Number(0.5)}), x}));
+  forms.push_back(Op("Mul", {x, Op("Add", {Op("Mul", {Op("Tanh", {inner}), Number(0.5)}), Number(0.5)})}));
   return {"gelu-tanh", "Tanh", PlainAll(forms, "Gelu", "tanh")};
 }
 
