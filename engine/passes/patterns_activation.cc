@@ -62,7 +62,8 @@ PatternGroup GeluTanhPatterns() {
   // sqrt(2/pi) (x + 0.044715 x^3), also as sqrt(2/pi) x (1 + 0.044715 x^2)
   const Pattern cubic = OneOf({Op("Mul", {cube, Number(0.044715)}),
                                Op("Mul", {square, Op("Mul", {x, Number(0.044715)})}),
-                               Op("Mul", {Op("Mul", {square, Number(0.044715)}), x})});
+                               Op("Mul", {Op("Mul", {square, Number(0.044715)}), x}),
+                               Op("Mul", {x, Op("Mul", {x, Op("Mul", {x, Number(0.044715)})})})});
   const Pattern sum = Op("Add", {x, cubic});
   const Pattern factored = Op("Add", {Op("Mul", {square, Number(0.044715)}), Number(1)});
   const Pattern inner = OneOf({Op("Mul", {sum, Number(kSqrt2OverPi)}),

@@ -156,7 +156,7 @@ TEST(GeluPatternTest, TanhForms) {
     const ValueId x = m.Input("x", {2, 40});
     const ValueId cube = form % 2 == 0 ? m.N("Pow", {x, m.C(3)}) : m.N("Mul", {m.N("Mul", {x, x}), x});
     const ValueId inner =
-        form == 4 ? m.N("Mul", {m.C(0.797884583f), m.N("Add", {x, m.N("Mul", {m.C(0.044715f), m.N("Mul", {m.N("Mul", {x, x}), x})})})})
+        form == 4 ? m.N("Mul", {m.C(0.797884583f), m.N("Add", {x, m.N("Mul", {m.N("Mul", {m.N("Mul", {m.C(0.044715f), x}), x}), x})})})
         : form < 2 ? m.N("Mul", {m.C(0.797884583f), m.N("Add", {x, m.N("Mul", {m.C(0.044715f), cube})})})
                  : m.N("Mul", {m.N("Mul", {x, m.C(0.797884583f)}),
                                m.N("Add", {m.N("Mul", {m.N("Mul", {x, x}), m.C(0.044715f)}), m.C(1)})});
