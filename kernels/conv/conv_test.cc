@@ -447,5 +447,55 @@ TEST(ConvTest, EmptyBatchRuns) {
   EXPECT_TRUE(RunOnce(**kernel, {&nothing}, &nothing).ok());
 }
 
+// The same parameters as operands of the run instead of as part of the specification.
+TEST(ConvTest, QuantizationAtRunTimeEqualsThatOfTheSpecification) {
+  for (const auto& [dtype, zero] : std::vector<std::pair<DType, int32_t>>{
+           {DType::kU8, 0}, {DType::kU8, 131}, {DType::kS8, -5}}) {
+    if (dtype == DType::kS8 && !HasVnni()) continue;
+    for (const Geometry& g : Geometries()) {
+      SCOPED_TRACE(absl::StrCat(g.name, " ", NameOf(dtype), " ", zero));
+      const ConvParams fixed =
+          MakeParams(g, {QuantSpec(dtype, {}, 0.125f, zero, kNhwc), F32Spec({}, kNhwc), Bias::kF32,
+                         {Act(ActivationKind::kRelu)}});
+      const Buffer src = RandomOperand(fixed.src, 13);
+      const Buffer expected = Expected(fixed, src);
+      ConvParams p = fixed;
+      p.src.quant.reset();
+      p.runtime_quant = RuntimeQuant{1, 2};
+      const float scale = 0.125f;
+      for (const auto& entry : ConvImplementations()) {
+        WeightStore store;
+        auto kernel = entry.create(p, KernelEnv{&store, 2});
+        ASSERT_TRUE(kernel.ok()) << entry.name << ": " << kernel.status();
+        Buffer dst = InitialDst(p);
+        ASSERT_TRUE(RunOnce(**kernel, {src.data(), &scale, &zero}, dst.data()).ok());
+        EXPECT_EQ(Difference(p.dst, expected.data(), dst.data(), 1e-5), "")
+            << (*kernel)->implementation();
+      }
+    }
+  }
+}
+
+TEST(ConvTest, BareAccumulatorsAreExact) {
+  ConvParams p = MakeParams(Geometries()[0], {QuantSpec(DType::kU8, {}, 1, 7, kNhwc),
+                                              F32Spec({}, kNhwc), Bias::kNone, {}});
+  p.weights.quant = QuantParams::PerTensor(1, 0);
+  p.dst.dtype = DType::kS32;
+  const Buffer src = RandomOperand(p.src, 13);
+  const Buffer expected = Expected(p, src);
+  const int32_t zero = 7;
+  p.src.quant.reset();
+  p.runtime_quant = RuntimeQuant{-1, 1};
+  for (const auto& entry : ConvImplementations()) {
+    auto kernel = entry.create(p, KernelEnv{nullptr, 2});
+    ASSERT_TRUE(kernel.ok()) << entry.name << ": " << kernel.status();
+    Buffer dst = InitialDst(p);
+    ASSERT_TRUE(RunOnce(**kernel, {src.data(), &zero}, dst.data()).ok());
+    EXPECT_EQ(Difference(p.dst, expected.data(), dst.data(), 0), "") << (*kernel)->implementation();
+  }
+  p.bias = {9, RandomConstant(DType::kF32, {p.weights_shape[0]}, 12), {}};
+  EXPECT_EQ(CreateConv(p, KernelEnv{}).status().code(), absl::StatusCode::kUnimplemented);
+}
+
 }  // namespace
 }  // namespace octet::kernels

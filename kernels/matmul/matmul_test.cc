@@ -381,5 +381,56 @@ TEST(MatmulTest, EmptyOperandsRun) {
   EXPECT_EQ(values[5], sum.bias.tensor.ToF32()[1]);
 }
 
+// The same parameters as operands of the run instead of as part of the specification.
+TEST(MatmulTest, QuantizationAtRunTimeEqualsThatOfTheSpecification) {
+  for (const auto& [dtype, zero] : std::vector<std::pair<DType, int32_t>>{
+           {DType::kU8, 0}, {DType::kU8, 131}, {DType::kS8, -5}}) {
+    if (dtype == DType::kS8 && !HasVnni()) continue;
+    for (const Sizes& s : ConstantSizes()) {
+      SCOPED_TRACE(absl::StrCat(Trace(s, Transpose::kNo, Transpose::kNo), NameOf(dtype), zero));
+      const MatmulParams fixed =
+          MakeParams(s, {Right::kConstant, QuantSpec(dtype, {}, 0.125f, zero), F32Spec({}),
+                         Bias::kF32, {Act(ActivationKind::kRelu)}});
+      const Operands operands(fixed);
+      const Buffer expected = Expected(fixed, operands);
+      MatmulParams p = fixed;
+      p.a.quant.reset();
+      p.runtime_quant = RuntimeQuant{1, 2};
+      const float scale = 0.125f;
+      for (const auto& entry : MatmulImplementations()) {
+        WeightStore store;
+        auto kernel = entry.create(p, KernelEnv{&store, 2});
+        ASSERT_TRUE(kernel.ok()) << entry.name << ": " << kernel.status();
+        Buffer dst = InitialDst(p);
+        ASSERT_TRUE(RunOnce(**kernel, {operands.a.data(), &scale, &zero}, dst.data()).ok());
+        EXPECT_EQ(Difference(p.dst, expected.data(), dst.data(), 1e-5), "")
+            << (*kernel)->implementation();
+      }
+    }
+  }
+}
+
+TEST(MatmulTest, BareAccumulatorsAreExact) {
+  const Sizes sizes{{}, {}, 7, 24, 4000};  // sums beyond 2^24, where f32 is not exact
+  for (int32_t b_zero : {0, 11}) {
+    MatmulParams p = MakeParams(
+        sizes, {Right::kConstant, QuantSpec(DType::kU8, {}, 1, 120), F32Spec({}), Bias::kNone, {}});
+    p.b.quant = QuantParams::PerTensor(1, b_zero);
+    p.dst.dtype = DType::kS32;
+    const Operands operands(p);
+    const Buffer expected = Expected(p, operands);
+    const int32_t zero = 120;
+    p.a.quant.reset();
+    p.runtime_quant = RuntimeQuant{-1, 1};
+    for (const auto& entry : MatmulImplementations()) {
+      auto kernel = entry.create(p, KernelEnv{nullptr, 2});
+      ASSERT_TRUE(kernel.ok()) << entry.name << ": " << kernel.status();
+      Buffer dst = InitialDst(p);
+      ASSERT_TRUE(RunOnce(**kernel, {operands.a.data(), &zero}, dst.data()).ok());
+      EXPECT_EQ(Difference(p.dst, expected.data(), dst.data(), 0), "") << (*kernel)->implementation();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace octet::kernels
