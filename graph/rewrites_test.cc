@@ -295,5 +295,67 @@ TEST(ConstantQuantizationTest, PerAxisAndBlocked) {
   EXPECT_FALSE(QuantizeTensor(reals, DType::kS8, QuantParams{{1.0f}, {}, 1, 0}).has_value());
 }
 
+TEST(SignsTest, UnsignedWeightsKeepTheirReals) {
+  GraphBuilder b;
+  const std::vector<uint8_t> codes = {0, 127, 128, 255, 3, 200};
+  const ValueId w = b.graph.AddConstant("w", Tensor::FromValues<uint8_t>(DType::kU8, {2, 3}, codes));
+  b.graph.value(w).quant = QuantParams{{0.5f, 0.25f, 1.0f}, {128, 128, 0}, 1, 0};
+  const std::vector<float> before =
+      DequantizeTensor(*b.graph.value(w).data, *b.graph.value(w).quant)->ToVector<float>();
+  b.Output(b.Add("MatMul", {b.Input("x", Shape{4, 2}), w}), "y");
+  SignWeights(&b.graph);
+  const Value& after = b.graph.value(w);
+  EXPECT_EQ(after.dtype, DType::kS8);
+  EXPECT_EQ(after.quant->zero_point, (std::vector<int32_t>{0, 0, -128}));
+  EXPECT_EQ(DequantizeTensor(*after.data, *after.quant)->ToVector<float>(), before);
+}
+
+TEST(SignsTest, ActivationsBecomeUnsignedWhereNobodySeesThem) {
+  GraphBuilder b;
+  const QuantParams quant = QuantParams::PerTensor(0.5f, -3);
+  const auto s8 = [&](ValueId id) {
+    b.graph.value(id).dtype = DType::kS8;
+    b.graph.value(id).quant = quant;
+    return id;
+  };
+  const ValueId x = s8(b.Input("x", Shape{4, 2}));
+  const ValueId inner = s8(b.Add("Relu", {x}));
+  const ValueId right = s8(b.Add("Relu", {x}));
+  const ValueId y = s8(b.Add("MatMul", {inner, right}));
+  b.Output(y, "y");
+  UnsignActivations(&b.graph);
+  EXPECT_EQ(b.graph.value(x).dtype, DType::kS8);
+  EXPECT_EQ(b.graph.value(inner).dtype, DType::kU8);
+  EXPECT_EQ(b.graph.value(inner).quant, QuantParams::PerTensor(0.5f, 125));
+  EXPECT_EQ(b.graph.value(right).dtype, DType::kS8);
+}
+
+TEST(TransposeQuantizedConstantsTest, ScalesMoveWithTheirBlocks) {
+  for (DType dtype : {DType::kS8, DType::kS4}) {
+    GraphBuilder b;
+    std::vector<float> reals;
+    for (int i = 0; i < 15; ++i) reals.push_back(static_cast<float>(i % 7) - 3);
+    QuantParams quant{{}, {}, 1, 2};  // [3, 5] in blocks of 2 along axis 1: scales [3, 3]
+    for (int i = 0; i < 9; ++i) quant.scale.push_back(0.5f + static_cast<float>(i));
+    quant.zero_point = {0, 1, -1, 2, 0, 0, 1, 0, -2};
+    const Tensor stored = *QuantizeTensor(Tensor::FromF32({3, 5}, reals), dtype, quant);
+    const std::vector<float> expected = DequantizeTensor(stored, quant)->ToVector<float>();
+    const ValueId w = b.graph.AddConstant("w", stored);
+    b.graph.value(w).quant = quant;
+    const ValueId t = b.Add("Transpose", {w}, {{"perm", Ints{1, 0}}});
+    b.Output(b.Add("MatMul", {b.Input("x", Shape{4, 5}), t}), "y");
+    TransposeQuantizedConstants(&b.graph);
+    EXPECT_THAT(Ops(b.graph), ElementsAre("MatMul"));
+    const Value& moved = b.graph.value(b.graph.nodes[0].inputs[1]);
+    EXPECT_EQ(moved.dtype, dtype);
+    EXPECT_EQ(moved.quant->axis, 0);
+    const std::vector<float> found = DequantizeTensor(*moved.data, *moved.quant)->ToVector<float>();
+    for (size_t r = 0; r < 3; ++r) {
+      for (size_t c = 0; c < 5; ++c) EXPECT_EQ(found[c * 3 + r], expected[r * 5 + c]);
+    }
+    EXPECT_TRUE(b.graph.Validate().ok()) << b.graph.Validate();
+  }
+}
+
 }  // namespace
 }  // namespace octet::graph
