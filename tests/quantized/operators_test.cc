@@ -185,6 +185,7 @@ class Net {
   std::vector<Tensor> inputs;
   double step = 0;
   Optimize optimize = Optimize::kYes;  // whether ONNX Runtime may rewrite the model
+  bool packed = false;        // the product reads weights of at most 8 bits, packed in panels
   bool int8 = true;           // every product reads 8 bits
   std::string not_batchable;  // operator that the batch proof must name
 
@@ -221,6 +222,12 @@ void Compare(const Net& net) {
   if (net.int8) {
     EXPECT_TRUE(share.floats.empty()) << absl::StrJoin(share.floats, "; ");
     EXPECT_TRUE(share.references.empty()) << absl::StrJoin(share.references, "; ");
+  }
+  for (const engine::StepInfo& step : octet->steps) {
+    if (!net.packed || step.multiply_adds == 0) continue;
+    EXPECT_TRUE(absl::StrContains(step.implementation, "panels")) << step.implementation;
+    EXPECT_GT(step.weights_bytes, 0);
+    EXPECT_LE(step.weights_bytes, 96 * 24) << "more than a byte per weight";
   }
   if (!net.not_batchable.empty()) {
     EXPECT_FALSE(octet->batchable);
@@ -429,6 +436,7 @@ std::function<void(Net&)> Blocked(int type, bool zero_points) {
     // The source is quantized row by row: an error of at most scale / 2 per element, 96 of them with weights of 0.1.
     n.Output(n.Node("MatMul", {x, w}), Proto::FLOAT, type == Proto::UINT8 ? 0 : type == Proto::INT8 ? 0.7 : 0.05);
     n.int8 = false;
+    n.packed = !(zero_points && type == Proto::UINT8);  // 8 bits with zero points are unpacked
   };
 }
 
@@ -456,6 +464,7 @@ std::function<void(Net&)> NBits(int64_t bits, int64_t k, bool zero_points, bool 
     n.Attr("bits", bits);
     n.Attr("block_size", block);
     n.int8 = false;
+    n.packed = true;
   };
 }
 
@@ -469,6 +478,7 @@ std::vector<Case> WeightOnlyCases() {
              const std::string t = n.Node("Transpose", {w});
              n.Output(n.Node("MatMul", {n.Input({3, 96}), t}), Proto::FLOAT, 0.05);
              n.int8 = false;
+             n.packed = true;
            }},
           {"BlockedS8", Blocked(Proto::INT8, false)},
           {"BlockedU8ZeroPoints", Blocked(Proto::UINT8, true)},
