@@ -17,6 +17,7 @@ const LowerTable& Table() {
     AddSignalRules(made);
     AddPlainRules(made);
     AddNormalizeRules(made);
+    AddDeconvRule(made);
     AddRecurrentRules(made);
     return made;
   }();

@@ -29,6 +29,7 @@ void AddSamplingRules(LowerTable* table);     // lower_sampling.cc
 void AddSignalRules(LowerTable* table);       // lower_signal.cc
 void AddPlainRules(LowerTable* table);        // lower_plain.cc
 void AddNormalizeRules(LowerTable* table);    // lower_normalize.cc
+void AddDeconvRule(LowerTable* table);        // lower_deconv.cc
 void AddRecurrentRules(LowerTable* table);    // lower_rnn.cc
 
 // A constant with quant as f32 reals, under a key of its own in the weight store.
