@@ -125,7 +125,10 @@ absl::StatusOr<Location> Builder::Convert(const Location& from, const TensorSpec
 absl::StatusOr<Location> Builder::GetAs(ValueId id, Layout layout, DType dtype,
                                         const std::optional<QuantParams>& quant) {
   OCTET_ASSIGN_OR_RETURN(Location from, Get(id));
-  if (LayoutIsTrivial(from.spec.shape)) layout = from.spec.layout;
+  if (LayoutIsTrivial(from.spec.shape)) {  // the same bytes, whatever they are called; views of other ranks want kPlain
+    if (layout == Layout::kPlain) from.spec.layout = Layout::kPlain;
+    layout = from.spec.layout;
+  }
   if (from.spec.layout == layout && from.spec.dtype == dtype && from.spec.quant == quant) {
     return from;
   }

@@ -1,90 +1,93 @@
 // Real networks: every listed model runs and matches the outputs stored beside it.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 
 #include "engine/program.h"
 #include "engine/test_util.h"
 #include "onnx/export.h"
 #include "onnx/import.h"
-#include "onnx/onnx_pb.h"
-#include "onnx/tensors.h"
+#include "tests/models/model_files.h"
 
 namespace octet::engine {
 namespace {
 
-namespace fs = std::filesystem;
-
-// A TensorProto file, decoded by hand: independent of the importer's own reading.
-Tensor ReadTensor(const fs::path& path) {
-  onnx::TensorProto proto;
-  std::ifstream in(path, std::ios::binary);
-  EXPECT_TRUE(proto.ParseFromIstream(&in)) << path;
-  const Shape shape(proto.dims().begin(), proto.dims().end());
-  const DType dtype = onnx_io::DTypeFromOnnx(proto.data_type());
-  if (!proto.raw_data().empty()) {
-    EXPECT_EQ(static_cast<int64_t>(proto.raw_data().size()), ByteSize(dtype, shape)) << path;
-    return Tensor::FromValues<char>(dtype, shape, proto.raw_data());
-  }
-  if (dtype == DType::kF32) {
-    return Tensor::FromF32(shape, {proto.float_data().data(), static_cast<size_t>(proto.float_data_size())});
-  }
-  EXPECT_EQ(dtype, DType::kS64) << path << " has typed data of another type";
-  return Tensor::FromS64(shape, {proto.int64_data().data(), static_cast<size_t>(proto.int64_data_size())});
-}
-
 struct Case {
   const char* model;
-  // Largest |found - expected| / max|expected|. f32 networks: sums in another order, 1e-4 as the reference itself.
-  // The QDQ network: values on rounding ties go either way and one step of the last layers is about 2 %.
-  double tolerance;
+  double tolerance;  // largest |found - expected| / max|expected|
 };
+
+// Float networks: sums in another order, 1e-4 as the reference itself.
+constexpr double kFloat = 1e-4;
+// Networks quantized elsewhere: values on rounding ties go either way, and steps of early layers travel on; one step of
+// the last layers is 1 to 2 %, and 52 layers of mobilenetv2-12-int8 gather 13 %. The best class must be the same.
+constexpr double kInt8 = 0.15;
+// A network of 16-bit floats: ONNX Runtime rounds every layer to 11 bits, we the inputs and outputs only.
+constexpr double kF16 = 5e-3;
+
+// Index of the largest element of each row.
+std::vector<std::ptrdiff_t> BestClasses(const Tensor& t) {
+  std::vector<std::ptrdiff_t> best;
+  const std::vector<double> values = t.ToF64();
+  const std::ptrdiff_t classes = t.shape().back();
+  for (auto row = values.begin(); row != values.end(); row += classes) {
+    best.push_back(std::max_element(row, row + classes) - row);
+  }
+  return best;
+}
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.model; }
 
 class ModelsTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(ModelsTest, MatchesStoredOutputs) {
-  const fs::path folder = fs::path(OCTET_SHARED) / "models" / GetParam().model;
-  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is absent: the shared models are not installed here";
-  auto graph = onnx_io::ImportFile((folder / "model.onnx").string());
-  ASSERT_TRUE(graph.ok()) << graph.status();
-  auto program = Program::Compile(*std::move(graph));
-  ASSERT_TRUE(program.ok()) << program.status();
+  const fs::path folder = ModelFolder(GetParam().model);
+  OCTET_SKIP_WITHOUT(folder);
+  const std::shared_ptr<Program> program = CompileModel(GetParam().model);
+  ASSERT_NE(program, nullptr);
   int sets = 0;
   for (int set = 0; fs::exists(folder / ("test_data_set_" + std::to_string(set))); ++set, ++sets) {
     const fs::path data = folder / ("test_data_set_" + std::to_string(set));
-    std::vector<Tensor> inputs;
-    for (size_t i = 0; i < (*program)->inputs().size(); ++i) {
-      inputs.push_back(ReadTensor(data / ("input_" + std::to_string(i) + ".pb")));
-      // Scalars are stored as [1] there.
-      if ((*program)->inputs()[i].shape.empty()) inputs.back() = inputs.back().Reshaped({});
-    }
-    auto outputs = RunProgram(**program, inputs, 2);
+    auto outputs = RunProgram(*program, ReadInputs(data, *program), 2);
     ASSERT_TRUE(outputs.ok()) << outputs.status();
     for (size_t i = 0; i < outputs->size(); ++i) {
       const Tensor expected = ReadTensor(data / ("output_" + std::to_string(i) + ".pb"));
-      ASSERT_EQ((*outputs)[i].shape(), expected.shape());
-      const std::vector<double> e = expected.ToF64(), f = (*outputs)[i].ToF64();
-      double largest = 0, worst = 0;
-      for (size_t k = 0; k < e.size(); ++k) {
-        ASSERT_TRUE(std::isfinite(f[k])) << k;
-        largest = std::max(largest, std::fabs(e[k]));
-        worst = std::max(worst, std::fabs(e[k] - f[k]));
+      ExpectNear((*outputs)[i], expected, GetParam().tolerance,
+                 "set " + std::to_string(set) + " output " + std::to_string(i));
+      if (GetParam().tolerance == kInt8) {
+        EXPECT_EQ(BestClasses((*outputs)[i]), BestClasses(expected));
       }
-      EXPECT_LE(worst, GetParam().tolerance * largest) << "set " << set << " output " << i;
     }
   }
-  // squeezenet-fp32 and mobilenetv2-torch-dq32 carry no outputs; tests/peers compares those with ONNX Runtime.
+  // Some carry no outputs: tests/peers compares those with ONNX Runtime.
   if (sets == 0) {
-    Shape shape = (*program)->inputs()[0].shape;
+    Shape shape = program->inputs()[0].shape;
     for (int64_t& d : shape) d = d == kUnknownDim ? 2 : d;
     std::vector<float> values(static_cast<size_t>(NumElements(shape)), 0.5f);
-    auto outputs = RunProgram(**program, {Tensor::FromF32(shape, values)}, 2);
+    auto outputs = RunProgram(*program, {Tensor::FromF32(shape, values)}, 2);
     ASSERT_TRUE(outputs.ok()) << outputs.status();
+    for (const Tensor& output : *outputs) ExpectNear(output, output, 0, "without stored outputs");
   }
+}
+
+TEST(NnsplitTest, MatchesTheArraysBesideIt) {
+  const fs::path folder = ModelFolder("nnsplit-bidi-lstm-tract");
+  OCTET_SKIP_WITHOUT(folder);
+  const std::shared_ptr<Program> program = CompileModel("nnsplit-bidi-lstm-tract");
+  ASSERT_NE(program, nullptr);
+  auto outputs = RunProgram(*program, {ReadNpz(folder / "io.npz", "input")}, 2);
+  ASSERT_TRUE(outputs.ok()) << outputs.status();
+  ExpectNear((*outputs)[0], ReadNpz(folder / "io.npz", "Add_26"), kFloat, "io.npz");
+}
+
+TEST(RefusalTest, FnsCandyIsRefusedByNodeAndOperator) {
+  const fs::path folder = ModelFolder("fns-candy");
+  OCTET_SKIP_WITHOUT(folder);
+  const absl::Status status = onnx_io::ImportFile((folder / "model.onnx").string()).status();
+  EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("ImageScaler"));
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("'scalerPreprocessor'"));
 }
 
 // Both rates of a model that branches on its rate, from the file and from what export writes of it.
@@ -118,12 +121,41 @@ TEST(ControlFlowTest, ExportedBranchesMeanTheSame) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shared, ModelsTest,
-                         ::testing::Values(Case{"mnist-12", 1e-4}, Case{"mnist-burn", 1e-4},
-                                           Case{"resnet20-cifar10", 1e-4}, Case{"squeezenet-fp32", 1e-4},
-                                           Case{"silero-vad-op18-ifless", 1e-4}, Case{"silero-vad-16k-op15", 1e-4},
-                                           Case{"mobilenetv2-torch-dq32", 1e-4},
-                                           Case{"mobilenetv2-qdq-torch", 0.1},
-                                           Case{"ultraface-rfb-320", 1e-4}, Case{"super-resolution-10", 1e-4}),
+                         ::testing::Values(Case{"basic-pitch", kFloat},
+                                           Case{"cifar10-large-marabou", kFloat},
+                                           Case{"deeplab-mbv2-dm05", kFloat},
+                                           Case{"dnsmos-p835", kFloat},
+                                           Case{"dtln-1", kFloat},
+                                           Case{"fastestdet", kFloat},
+                                           Case{"fireredvad-stream", kFloat},
+                                           Case{"gtcrn-simple", kFloat},
+                                           Case{"magika-v3-3", kFloat},
+                                           Case{"micro-kws-fp32", kFloat},
+                                           Case{"mnist-12", kFloat},
+                                           Case{"mnist-burn", kFloat},
+                                           Case{"mobilenetv2-torch-dq32", kFloat},
+                                           Case{"osnet-x0-25", kFloat},
+                                           Case{"oww-embedding", kFloat},
+                                           Case{"ppocr-mobile-v2-cls", kFloat},
+                                           Case{"ppocr-v3-det", kFloat},
+                                           Case{"resnet20-cifar10", kFloat},
+                                           Case{"silero-vad-16k-op15", kFloat},
+                                           Case{"silero-vad-op18-ifless", kFloat},
+                                           Case{"sinet-portrait", kFloat},
+                                           Case{"squeezenet-fp32", kFloat},
+                                           Case{"stressrnn-ru", kFloat},
+                                           Case{"super-resolution-10", kFloat},
+                                           Case{"ultraface-rfb-320", kFloat},
+                                           Case{"vit-pgd-cifar10", kFloat},
+                                           Case{"yolox-nano", kFloat},
+                                           Case{"yunet-n-dynamic", kFloat},
+                                           Case{"micro-kws-qdq", kInt8},
+                                           Case{"micro-kws-qoperator", kInt8},
+                                           Case{"mlperf-tiny-ic-int8", kInt8},
+                                           Case{"mlperf-tiny-kws-int8", kInt8},
+                                           Case{"mobilenetv2-12-int8", kInt8},
+                                           Case{"mobilenetv2-qdq-torch", kInt8},
+                                           Case{"squeezenet-fp16", kF16}),
                          [](const auto& test) {
                            std::string name = test.param.model;
                            std::replace(name.begin(), name.end(), '-', '_');
