@@ -68,7 +68,8 @@ class Attempt {
     exposed_ = &exposed;
     rounded_ = &pattern.rounded;
     root_ = root;
-    goals_ = {{&pattern.pattern, root, kNoValue}};
+    goals_.clear();
+    goals_.push_back({&pattern.pattern, root, kNoValue});
     return Solve();
   }
 
