@@ -134,8 +134,8 @@ void ProductImpl(const PanelProduct& p) {
 HWY_INLINE V Function(const GateFunction& f, V x) {
   const F d;
   if (f.kind == GateFunction::Kind::kSigmoid) {
-    // exp overflows to infinity, of which the reciprocal is 0.
-    return hn::Div(hn::Set(d, 1), hn::Add(hn::Set(d, 1), hn::Exp(d, hn::Neg(x))));
+    // Highway's exp is undefined above 104; 1 / (1 + exp(88)) is 0 already.
+    return hn::Div(hn::Set(d, 1), hn::Add(hn::Set(d, 1), hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88)))));
   }
   if (f.kind == GateFunction::Kind::kTanh) return hn::Tanh(d, x);
   if (f.kind == GateFunction::Kind::kRelu) return hn::Max(x, hn::Zero(d));

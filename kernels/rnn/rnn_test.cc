@@ -229,13 +229,21 @@ TEST(RnnTest, EveryGateFunction) {
   }
 }
 
-TEST(RnnTest, GatesSaturateWithoutNan) {
-  RnnParams p = MakeParams(Cell::kLstm, Direction::kForward, RnnParams::Layout::kTimeFirst, {2, 1, 1, 4});
-  const std::vector<Operand> operands =
-      Operands(MakeOperand(p.src, {1e4, -1e4}), MakeOperand(*p.weights.spec, std::vector<double>(16, 1.0)),
-               MakeOperand(*p.recurrence.spec, std::vector<double>(64, 0.0)));
-  for (const auto& entry : RnnImplementations()) {
-    for (double v : Results(entry, p, operands)) EXPECT_TRUE(std::isfinite(v) && std::fabs(v) <= 1) << entry.name << v;
+// Far beyond where exp overflows, and around it.
+TEST(RnnTest, GatesSaturate) {
+  for (Cell cell : {Cell::kLstm, Cell::kGru, Cell::kRnn}) {
+    RnnParams p = MakeParams(cell, Direction::kForward, RnnParams::Layout::kTimeFirst, {1, 16, 1, 4});
+    for (GateFunction& f : p.functions) f = {Kind::kSigmoid};
+    p.functions.back() = {Kind::kTanh};
+    std::vector<double> xs;
+    for (double x : {0.0, 9.0, 20.0, 80.0, 100.0, 110.0, 1000.0, 1e9}) xs.insert(xs.end(), {x, -x});
+    const auto gates = static_cast<size_t>(p.gates());
+    const std::vector<Operand> operands =
+        Operands(MakeOperand(p.src, xs), MakeOperand(*p.weights.spec, std::vector<double>(gates * 4, 1.0)),
+                 MakeOperand(*p.recurrence.spec, std::vector<double>(gates * 16, 0.0)));
+    const auto list = RnnImplementations();
+    const std::vector<double> want = Results(list.back(), p, operands);
+    for (const auto& entry : list) EXPECT_THAT(Results(entry, p, operands), Pointwise(DoubleNear(1e-6), want)) << entry.name;
   }
 }
 
