@@ -73,13 +73,14 @@ class Server:
             time.sleep(0.02)  # polls; what ends the loop is the answer
 
     def infer(self, model, inputs):
-        """Sends {name: f32 or int64 array}, returns {name: f32 array}."""
+        """Sends {name: f32, int64, int32 or uint8 array}, returns {name: f32 array}."""
         request = self.messages.ModelInferRequest(model_name=model)
+        datatypes = {np.int64: ("INT64", "<i8"), np.int32: ("INT32", "<i4"), np.uint8: ("UINT8", "u1")}
         for name, array in inputs.items():
-            integer = array.dtype == np.int64
-            tensor = request.inputs.add(name=name, datatype="INT64" if integer else "FP32")
+            datatype, dtype = datatypes.get(array.dtype.type, ("FP32", "<f4"))
+            tensor = request.inputs.add(name=name, datatype=datatype)
             tensor.shape.extend(array.shape)
-            request.raw_input_contents.append(np.ascontiguousarray(array, dtype="<i8" if integer else "<f4").tobytes())
+            request.raw_input_contents.append(array.astype(dtype).tobytes())
         reply = self.stub.ModelInfer(request, timeout=60)
         outputs = {}
         for tensor, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
