@@ -326,12 +326,20 @@ absl::StatusOr<PackedWeights> PackConstants(const RnnParams& p) {
       return absl::InternalError("recurrent layer: a constant was released before it was packed");
     }
   }
+  // A slice of a model file may lie at any address.
+  RnnParams aligned = p;
+  for (RnnWeight* w : {&aligned.weights, &aligned.recurrence, &aligned.bias, &aligned.peepholes}) {
+    const Tensor& t = w->constant.tensor;
+    if (w->spec && reinterpret_cast<uintptr_t>(t.data()) % alignof(float) != 0) {
+      w->constant.tensor = Tensor::FromF32(t.shape(), t.ToF32());
+    }
+  }
   PackedWeights packed;
   const int64_t elements = Sizes(p).packed() * p.directions();
   OCTET_ASSIGN_OR_RETURN(packed.data, Buffer::Allocate(elements * static_cast<int64_t>(sizeof(float))));
   const void* const none[] = {nullptr, nullptr, nullptr, nullptr};
   void* const no_dst[] = {nullptr, nullptr, nullptr};
-  Pack(p, OperandsOf(p, {none, no_dst, nullptr, nullptr}), reinterpret_cast<float*>(packed.data.data()));
+  Pack(p, OperandsOf(aligned, {none, no_dst, nullptr, nullptr}), reinterpret_cast<float*>(packed.data.data()));
   packed.layout = absl::StrCat("panels", kPanel);
   return packed;
 }

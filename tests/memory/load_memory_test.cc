@@ -79,9 +79,6 @@ int64_t WriteModel(const fs::path& path) {
 }
 
 TEST(LoadMemoryTest, PeakIsFilePlusPackedWeights) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers keep freed memory";
-#endif
   const fs::path path = fs::temp_directory_path() / absl::StrCat("octet_load_memory_", getpid(), ".onnx");
   const int64_t file_bytes = WriteModel(path);
   ASSERT_GT(file_bytes, 100 * kMegabyte);
