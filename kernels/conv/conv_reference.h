@@ -15,12 +15,14 @@
 
 namespace octet::kernels {
 
+// Spatial dimensions padded in front to three, of a convolution or a transposed one.
 struct ConvGeometry {
   using Dims3 = std::array<int64_t, 3>;
   Dims3 src{1, 1, 1}, dst{1, 1, 1}, kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1},
       pad{0, 0, 0}, src_step{0, 0, 0}, dst_step{0, 0, 0};  // steps are strides in elements
 
-  explicit ConvGeometry(const ConvParams& p) {
+  template <typename Params>  // ConvParams, DeconvParams
+  explicit ConvGeometry(const Params& p) {
     const size_t spatial = p.src.shape.size() - 2;
     const Shape src_strides = StridesIn(p.src), dst_strides = StridesIn(p.dst);
     for (size_t i = 0; i < spatial; ++i) {

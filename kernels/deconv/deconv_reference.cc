@@ -1,8 +1,8 @@
 // Transposed convolution in plain loops, summed in double: the oracle's twin, and what oneDNN has no kernel for.
-#include <array>
 #include <vector>
 
 #include "base/status.h"
+#include "kernels/conv/conv_reference.h"
 #include "kernels/deconv/deconv.h"
 #include "kernels/elements.h"
 #include "kernels/product_reference.h"
@@ -10,29 +10,8 @@
 namespace octet::kernels {
 namespace {
 
-using Dims3 = std::array<int64_t, 3>;
-
-// Spatial dimensions padded in front to three.
-struct Geometry {
-  Dims3 src{1, 1, 1}, dst{1, 1, 1}, kernel{1, 1, 1}, stride{1, 1, 1}, dilation{1, 1, 1}, pad{0, 0, 0};
-  Dims3 src_step{0, 0, 0}, dst_step{0, 0, 0};
-
-  explicit Geometry(const DeconvParams& p) {
-    const size_t spatial = p.src.shape.size() - 2;
-    const Shape src_strides = StridesIn(p.src), dst_strides = StridesIn(p.dst);
-    for (size_t i = 0; i < spatial; ++i) {
-      const size_t to = 3 - spatial + i;
-      src[to] = p.src.shape[i + 2];
-      dst[to] = p.dst.shape[i + 2];
-      kernel[to] = p.weights_shape[i + 2];
-      stride[to] = p.strides[i];
-      dilation[to] = p.dilations[i];
-      pad[to] = p.pads_begin[i];
-      src_step[to] = src_strides[i + 2];
-      dst_step[to] = dst_strides[i + 2];
-    }
-  }
-};
+using Geometry = ConvGeometry;
+using Dims3 = ConvGeometry::Dims3;
 
 // Calls body(kernel index, source offset) for the pairs that meet in output position `at`.
 template <typename Body>
