@@ -7,6 +7,10 @@ int BitsOf(DType dtype) {
   switch (dtype) {
     case DType::kInvalid:
       return 0;
+    case DType::kU1:
+      return 1;
+    case DType::kU2:
+      return 2;
     case DType::kS4:
     case DType::kU4:
       return 4;
@@ -67,6 +71,10 @@ absl::string_view NameOf(DType dtype) {
       return "s4";
     case DType::kU4:
       return "u4";
+    case DType::kU2:
+      return "u2";
+    case DType::kU1:
+      return "u1";
   }
   return "invalid";
 }

@@ -25,9 +25,11 @@ enum class DType : uint8_t {
   kBool,  // one byte, 0 or 1
   kS4,    // two per byte, low nibble first, as ONNX packs INT4
   kU4,
+  kU2,    // four per byte, low bits first; ONNX has no such type: codes of domain ai.octet only
+  kU1,    // eight per byte, low bit first; the same
 };
 
-// Bits of one element: 4 for kS4/kU4, 0 for kInvalid.
+// Bits of one element: 4 for kS4/kU4, 2 and 1 for kU2 and kU1, 0 for kInvalid.
 int BitsOf(DType dtype);
 
 // Bytes of one element. Requires: BitsOf(dtype) >= 8.

@@ -35,13 +35,14 @@ void ConvertRun(const std::byte* src, int64_t n, D* dst) {
   }
 }
 
+// Elements of 1, 2 or 4 bits, low bits first.
 template <typename D>
-void ConvertNibbles(const std::byte* src, int64_t n, bool is_signed, D* dst) {
+void ConvertPacked(const std::byte* src, int64_t n, int bits, bool is_signed, D* dst) {
+  const int per_byte = 8 / bits, mask = (1 << bits) - 1;
   for (int64_t i = 0; i < n; ++i) {
-    const int byte = std::to_integer<int>(src[i / 2]);
-    int nibble = i % 2 == 0 ? byte & 15 : byte >> 4;
-    if (is_signed && nibble >= 8) nibble -= 16;
-    dst[i] = static_cast<D>(nibble);
+    int code = std::to_integer<int>(src[i / per_byte]) >> (i % per_byte * bits) & mask;
+    if (is_signed && code >= 1 << (bits - 1)) code -= 1 << bits;
+    dst[i] = static_cast<D>(code);
   }
 }
 
@@ -100,10 +101,12 @@ std::vector<D> Convert(const Tensor& t) {
       ConvertRun<uint64_t>(p, n, out.data());
       break;
     case DType::kS4:
-      ConvertNibbles(p, n, true, out.data());
+      ConvertPacked(p, n, 4, true, out.data());
       break;
     case DType::kU4:
-      ConvertNibbles(p, n, false, out.data());
+    case DType::kU2:
+    case DType::kU1:
+      ConvertPacked(p, n, BitsOf(t.dtype()), false, out.data());
       break;
   }
   return out;

@@ -55,7 +55,7 @@ class Tensor {
   template <typename T>
   std::vector<T> ToVector() const;
 
-  // Elements converted to double / int64 / float, 4-bit types unpacked. Exact for what the target can hold.
+  // Elements converted to double / int64 / float, types of less than 8 bits unpacked. Exact for what the target can hold.
   std::vector<double> ToF64() const;
   std::vector<int64_t> ToS64() const;
   std::vector<float> ToF32() const;

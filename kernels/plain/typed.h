@@ -40,8 +40,8 @@ struct BF16 {
 template <typename T>
 using ComputeType = std::conditional_t<std::is_same_v<T, F16> || std::is_same_v<T, BF16>, float, T>;
 
-// Calls body(T{}) with the type of dtype's elements, bool as uint8_t, and returns its result. 4-bit
-// types, which have no address of their own, are kUnimplemented naming `what`. Requires: body
+// Calls body(T{}) with the type of dtype's elements, bool as uint8_t, and returns its result. Types of
+// less than 8 bits, which have no address of their own, are kUnimplemented naming `what`. Requires: body
 // returns absl::Status or a StatusOr.
 template <typename Body>
 auto WithType(absl::string_view what, DType dtype, Body&& body) -> decltype(body(float{})) {
@@ -73,6 +73,8 @@ auto WithType(absl::string_view what, DType dtype, Body&& body) -> decltype(body
       return body(uint64_t{});
     case DType::kS4:
     case DType::kU4:
+    case DType::kU2:
+    case DType::kU1:
     case DType::kInvalid:
       break;
   }
