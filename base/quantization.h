@@ -22,7 +22,7 @@ struct QuantParams {
 
   // Only constant weights have levels: what each code stands for, 2^bits entries or fewer of an unsigned type of 1, 2 or
   // 4 bits (u1, u2, u4), or 256 vectors of `vector` entries each.
-  std::vector<int8_t> levels;
+  std::vector<int8_t> levels = {};
   // 1, or 4: the value's type is u2, whose bytes are codes, each for four weights of one output channel that are
   // neighbours along the input channels. Bytes are in the order [output channel][kernel position][input channel / 4]
   // whatever the operand's shape is ([O, I, k...] of Conv, [N, K] or [K, N] of a matrix); I is a multiple of 4.
