@@ -1,6 +1,9 @@
 // File-to-file compression.
 #include "cli/compress_file.h"
 
+#include <google/protobuf/text_format.h>
+
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,40 +15,85 @@
 #include "onnx/import.h"
 
 namespace octet::cli {
+namespace {
 
-absl::StatusOr<CompressedFile> CompressFile(const std::string& model, const std::string& calibration,
-                                            const data::ImageOptions& image, const std::string& out,
-                                            const compress::CompressOptions& options) {
-  CompressedFile result;
+using compress::CompressResult;
+
+// The file's bytes of a compressed graph.
+absl::StatusOr<std::string> Serialize(const CompressResult& result, const std::string& digest) {
+  graph::Graph g = result.graph;
+  g.metadata["ai.octet.format"] = "1";
+  g.metadata["ai.octet.variant"] = result.recipe.name();
+  g.metadata["ai.octet.recipe"] = compress::RecipeText(result.recipe);
+  g.metadata["ai.octet.source_sha256"] = digest;
+  g.metadata["ai.octet.measured.isa"] = DetectCpuFeatures().isa;
+  for (const compress::OutputReport& o : result.report.outputs) {
+    g.metadata[absl::StrCat("ai.octet.measured.", o.name)] =
+        absl::StrFormat("top1_agreement=%.4f sqnr_db=%.2f cosine=%.6f samples=%d", o.top1_agreement, o.sqnr_db,
+                        o.cosine, result.report.held_back_samples);
+  }
+  return onnx_io::ExportModel(g);
+}
+
+compress::Measurements ReadMeasurements(const std::string& path) {
+  compress::Measurements measured;
+  const absl::StatusOr<std::shared_ptr<const Buffer>> bytes = ReadFile(path);
+  if (!bytes.ok()) return measured;
+  const std::string text(reinterpret_cast<const char*>((*bytes)->data()), static_cast<size_t>((*bytes)->size_bytes()));
+  // What cannot be read is measured again.
+  if (!google::protobuf::TextFormat::ParseFromString(text, &measured)) measured.Clear();
+  return measured;
+}
+
+absl::Status WriteMeasurements(const std::string& path, const compress::Measurements& measured) {
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(measured, &text);
+  return WriteFileAtomically(path, text);
+}
+
+}  // namespace
+
+absl::StatusOr<CompressedFile> CompressFile(const CompressJob& job, const compress::CompressOptions& options) {
+  CompressedFile file;
   std::string digest;
   {
-    OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const Buffer> bytes, ReadFile(model));
-    result.float_bytes = bytes->size_bytes();
+    OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const Buffer> bytes, ReadFile(job.model));
+    file.float_bytes = bytes->size_bytes();
     digest = Sha256Hex({bytes->data(), static_cast<size_t>(bytes->size_bytes())});
   }
-  OCTET_ASSIGN_OR_RETURN(const graph::Graph graph, onnx_io::ImportFile(model));
+  OCTET_ASSIGN_OR_RETURN(const graph::Graph graph, onnx_io::ImportFile(job.model));
   std::vector<std::string> inputs;
   for (graph::ValueId id : graph.inputs) inputs.push_back(graph.value(id).name);
   OCTET_ASSIGN_OR_RETURN(const std::unique_ptr<data::SampleReader> samples,
-                         data::OpenSamples(calibration, image, inputs));
-  absl::StatusOr<compress::CompressResult> compressed = compress::Compress(graph, *samples, options);
-  if (!compressed.ok()) return Annotate(compressed.status(), model);
-  graph::Graph& g = compressed->graph;
-  g.metadata["ai.octet.format"] = "1";
-  g.metadata["ai.octet.variant"] = options.scheme;
-  g.metadata["ai.octet.recipe"] = compress::RecipeString(options, compressed->report.calibration_samples);
-  g.metadata["ai.octet.source_sha256"] = digest;
-  g.metadata["ai.octet.measured.isa"] = DetectCpuFeatures().isa;
-  for (const compress::OutputReport& o : compressed->report.outputs) {
-    g.metadata[absl::StrCat("ai.octet.measured.", o.name)] =
-        absl::StrFormat("top1_agreement=%.4f sqnr_db=%.2f cosine=%.6f samples=%d", o.top1_agreement, o.sqnr_db,
-                        o.cosine, compressed->report.held_back_samples);
+                         data::OpenSamples(job.calibration, job.image, inputs));
+  const auto write = [&](const CompressResult& result) -> absl::Status {
+    OCTET_ASSIGN_OR_RETURN(const std::string bytes, Serialize(result, digest));
+    file.bytes = static_cast<int64_t>(bytes.size());
+    file.recipe = result.recipe;
+    file.report = result.report;
+    return WriteFileAtomically(job.out, bytes);
+  };
+  if (!job.search.has_value()) {
+    absl::StatusOr<CompressResult> compressed = compress::Compress(graph, *samples, job.recipe, options);
+    if (!compressed.ok()) return Annotate(compressed.status(), job.model);
+    OCTET_RETURN_IF_ERROR(write(*compressed));
+    return file;
   }
-  OCTET_ASSIGN_OR_RETURN(const std::string bytes, onnx_io::ExportModel(g));
-  OCTET_RETURN_IF_ERROR(WriteFileAtomically(out, bytes));
-  result.bytes = static_cast<int64_t>(bytes.size());
-  result.report = std::move(compressed->report);
-  return result;
+  const std::string state = job.out + ".measured";
+  compress::SearchOptions search = *job.search;
+  search.keep = [&](const CompressResult& result, const compress::Trial&) { return write(result); };
+  search.save = [&](const compress::Measurements& measured) { return WriteMeasurements(state, measured); };
+  search.file_bytes = [](const graph::Graph& g) -> absl::StatusOr<int64_t> {
+    OCTET_ASSIGN_OR_RETURN(const std::string bytes, onnx_io::ExportModel(g));
+    return static_cast<int64_t>(bytes.size());
+  };
+  absl::StatusOr<compress::SearchResult> found =
+      compress::Search(graph, *samples, job.recipe, options, search, ReadMeasurements(state));
+  if (!found.ok()) return Annotate(found.status(), job.model);
+  if (!options.stop || !options.stop()) std::filesystem::remove(state);
+  found->best.graph = {};
+  file.search = *std::move(found);
+  return file;
 }
 
 }  // namespace octet::cli

@@ -1,118 +1,47 @@
-// The compressor's course, and the comparison that ends it.
+// The compressor's course.
 #include "compress/compress.h"
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "compress/calibrate.h"
-#include "compress/observe.h"
+#include "compress/bias.h"
+#include "compress/collect_moments.h"
+#include "compress/equalize.h"
+#include "compress/layer_fit.h"
+#include "compress/measured_bias.h"
+#include "compress/migrate_scales.h"
 #include "compress/quantize_graph.h"
+#include "compress/quantize_product.h"
+#include "compress/ranges.h"
 #include "compress/regions.h"
 #include "engine/passes/passes.h"
 #include "engine/passes/patterns.h"
-#include "graph/control_flow.h"
 #include "graph/batching.h"
+#include "graph/control_flow.h"
 #include "graph/shape_inference.h"
 
 namespace octet::compress {
 namespace {
 
+using compression::v1::Corrections;
 using graph::Graph;
 using graph::ValueId;
 
-struct ErrorSum {
-  double signal = 0, noise = 0;
-  void Add(absl::Span<const float> reference, absl::Span<const float> found) {
-    for (size_t i = 0; i < reference.size() && i < found.size(); ++i) {
-      const double d = static_cast<double>(reference[i]) - found[i];
-      signal += static_cast<double>(reference[i]) * reference[i];
-      noise += d * d;
-    }
-  }
-};
+constexpr double kHeldBack = 0.2;
+constexpr int64_t kMeasuredBiasSamples = 64;
 
-// Where data decides sizes, those of the compressed network may differ: then it is as wrong as zeros.
-std::vector<float> Sized(absl::Span<const float> found, size_t size) {
-  if (found.size() != size) return std::vector<float>(size, 0.0f);
-  return std::vector<float>(found.begin(), found.end());
-}
-
-struct OutputSum {
-  ErrorSum error;
-  double cosine = 0;
-  int64_t samples = 0, rows = 0, agreeing = 0;
-
-  void Add(absl::Span<const float> reference, absl::Span<const float> found, int64_t columns) {
-    error.Add(reference, found);
-    double dot = 0, a = 0, b = 0;
-    for (size_t i = 0; i < reference.size(); ++i) {
-      dot += static_cast<double>(reference[i]) * found[i];
-      a += static_cast<double>(reference[i]) * reference[i];
-      b += static_cast<double>(found[i]) * found[i];
-    }
-    cosine += a > 0 && b > 0 ? dot / std::sqrt(a * b) : (a == b ? 1.0 : 0.0);
-    ++samples;
-    for (size_t row = 0; columns > 0 && row + static_cast<size_t>(columns) <= reference.size();
-         row += static_cast<size_t>(columns)) {
-      auto argmax = [&](absl::Span<const float> v) {
-        const auto* begin = v.data() + row;
-        return std::max_element(begin, begin + columns) - begin;
-      };
-      agreeing += argmax(reference) == argmax(found) ? 1 : 0;
-      ++rows;
-    }
-  }
-};
-
-// Runs both graphs on the held-back samples.
-absl::Status CompareGraphs(const Graph& reference, const Graph& compressed, const Regions& regions,
-                           data::SampleReader& samples, const std::vector<int64_t>& held,
-                           const CompressOptions& options, CompressReport* report) {
-  std::vector<ValueId> results;
-  for (const QuantizedProduct& p : regions.products) results.push_back(p.result);
-  OCTET_ASSIGN_OR_RETURN(auto a, Observer::Create(reference, results, options.threads));
-  OCTET_ASSIGN_OR_RETURN(auto b, Observer::Create(compressed, results, options.threads));
-  std::vector<ErrorSum> layers(results.size());
-  std::vector<OutputSum> outputs(reference.outputs.size());
-  int64_t done = 0;
-  for (int64_t i : held) {
-    OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples.Read(i));
-    OCTET_RETURN_IF_ERROR(a->Run(sample));
-    OCTET_RETURN_IF_ERROR(b->Run(sample));
-    for (size_t r = 0; r < results.size(); ++r) layers[r].Add(a->observed(r), Sized(b->observed(r), a->observed(r).size()));
-    for (size_t o = 0; o < outputs.size(); ++o) {
-      const auto& shape = reference.value(reference.outputs[o]).shape;
-      const bool rows = shape.has_value() && shape->size() >= 2 && shape->back() > 1;
-      outputs[o].Add(a->output(o), Sized(b->output(o), a->output(o).size()), rows ? shape->back() : 0);
-    }
-    if (options.progress) options.progress({"comparing", ++done, static_cast<int64_t>(held.size())});
-  }
-  for (size_t r = 0; r < results.size(); ++r) {
-    const graph::Node& node = reference.nodes[static_cast<size_t>(regions.products[r].node)];
-    report->layers.push_back({node.name.empty() ? reference.value(node.outputs[0]).name : node.name, node.op,
-                              reference.value(node.inputs[1]).data->num_elements(),
-                              SqnrDb(layers[r].signal, layers[r].noise)});
-  }
-  std::stable_sort(report->layers.begin(), report->layers.end(),
-                   [](const LayerReport& x, const LayerReport& y) { return x.sqnr_db < y.sqnr_db; });
-  for (size_t o = 0; o < outputs.size(); ++o) {
-    const OutputSum& sum = outputs[o];
-    report->outputs.push_back(
-        {reference.value(reference.outputs[o]).name,
-         sum.rows > 0 ? static_cast<double>(sum.agreeing) / static_cast<double>(sum.rows) : NAN,
-         SqnrDb(sum.error.signal, sum.error.noise), sum.cosine / static_cast<double>(std::max<int64_t>(sum.samples, 1))});
-  }
-  return absl::OkStatus();
-}
+bool IsOn(Corrections::Switch s, bool by_default) { return s == Corrections::DEFAULT ? by_default : s == Corrections::ON; }
 
 int64_t ConstantBytes(const Graph& g) {
   int64_t bytes = 0;
   for (const graph::Value& v : g.values) {
     if (!v.is_constant()) continue;
     bytes += v.data->size_bytes();
-    if (v.quant.has_value()) bytes += static_cast<int64_t>(v.quant->scale.size() * sizeof(float));
+    if (v.quant.has_value()) bytes += static_cast<int64_t>(v.quant->scale.size() * sizeof(float) + v.quant->levels.size());
   }
   return bytes;
 }
@@ -125,35 +54,31 @@ bool IsHeldBack(int64_t i, int64_t total, double share) {
   return after > before || (i + 1 == total && static_cast<int64_t>(static_cast<double>(total) * share) == 0);
 }
 
-absl::Status CheckOptions(const CompressOptions& options) {
-  if (options.scheme != "int8") {
-    return absl::InvalidArgumentError(absl::StrCat("scheme '", options.scheme, "', expected int8"));
+std::string KeyOf(const Product& product, const LayerScheme& scheme) {
+  return absl::StrCat(product.output, "|", scheme.SerializeAsString());
+}
+
+// With 7 bits of weights two products of u8 x s8 fit 16 bits, which CPUs without VNNI sum in.
+LayerScheme EffectiveScheme(const Recipe& recipe, const Product& product) {
+  LayerScheme scheme = SchemeOf(recipe, product);
+  if (IsOn(recipe.corrections().reduced_range(), false) && scheme.grid() == "int8") scheme.set_grid("int7");
+  return scheme;
+}
+
+bool IsCompressed(const LayerScheme& scheme) { return scheme.activations() != LayerScheme::KEEP_FLOAT; }
+
+absl::Status NothingToCompress(const Graph& graph) {
+  std::string inside;  // what subgraphs hold stays float
+  for (const graph::Node& node : graph.nodes) {
+    if (graph::IsControlFlow(node) && inside.empty()) {
+      inside = absl::StrCat(" outside ", graph::Describe(graph, node), ", whose subgraphs stay float");
+    }
   }
-  if (!(options.held_back > 0 && options.held_back < 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("held-back share ", options.held_back, ", expected between 0 and 1"));
-  }
-  if (!(options.percentile > 0.5 && options.percentile <= 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("percentile ", options.percentile, ", expected in (0.5, 1]"));
-  }
-  return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("no Conv, Gemm or MatMul with constant f32 weights to quantize", inside));
 }
 
 }  // namespace
-
-double SqnrDb(double signal, double noise) {
-  if (!(noise > 0)) return 200;
-  if (!(signal > 0)) return -200;
-  return std::clamp(10 * std::log10(signal / noise), -200.0, 200.0);
-}
-
-std::string RecipeString(const CompressOptions& o, int64_t calibration_samples) {
-  return absl::StrCat("scheme=", o.scheme, " ranges=", NameOf(o.ranges),
-                      o.ranges == RangeMethod::kPercentile ? absl::StrCat(":", o.percentile) : "",
-                      " weights=", o.weight_range == WeightRange::kMse ? "mse" : "max", " bias_correction=",
-                      o.bias_correction == CompressOptions::BiasCorrection::kOn ? "on" : "off",
-                      " calibration_samples=", calibration_samples,
-                      o.keep_float.empty() ? "" : absl::StrCat(" keep_float=", o.keep_float.size()));
-}
 
 absl::StatusOr<Graph> Prepare(Graph graph) {
   for (const graph::Value& v : graph.values) {
@@ -172,38 +97,246 @@ absl::StatusOr<Graph> Prepare(Graph graph) {
   return graph;
 }
 
-absl::StatusOr<CompressResult> Compress(const Graph& graph, data::SampleReader& samples,
-                                        const CompressOptions& options) {
-  OCTET_RETURN_IF_ERROR(CheckOptions(options));
-  const int64_t total = options.max_samples > 0 ? std::min(options.max_samples, samples.size()) : samples.size();
+absl::StatusOr<std::unique_ptr<Compressor>> Compressor::Create(const Graph& graph, data::SampleReader& samples,
+                                                               const Recipe& recipe, const CompressOptions& options) {
+  OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
+  auto compressor = std::unique_ptr<Compressor>(new Compressor(samples, options));
+  OCTET_RETURN_IF_ERROR(compressor->Start(graph, recipe));
+  return compressor;
+}
+
+absl::Status Compressor::Start(const Graph& graph, const Recipe& recipe) {
+  recipe_ = recipe;
+  const int64_t most = recipe.calibration().samples();
+  const int64_t total = most > 0 ? std::min(most, samples_.size()) : samples_.size();
   if (total < 2) {
     return absl::InvalidArgumentError(
         absl::StrCat("the calibration set has ", total, " samples, expected at least 2 (one is held back)"));
   }
-  std::vector<int64_t> used, held;
-  for (int64_t i = 0; i < total; ++i) (IsHeldBack(i, total, options.held_back) ? held : used).push_back(i);
-  OCTET_ASSIGN_OR_RETURN(const Graph prepared, Prepare(graph));
-  const Regions regions = FindRegions(prepared, options.keep_float);
-  if (regions.products.empty()) {
-    std::string inside;  // what subgraphs hold stays float
-    for (const graph::Node& node : prepared.nodes) {
-      if (graph::IsControlFlow(node) && inside.empty()) {
-        inside = absl::StrCat(" outside ", graph::Describe(prepared, node), ", whose subgraphs stay float");
-      }
-    }
+  const double share = recipe.calibration().held_back() > 0 ? recipe.calibration().held_back() : kHeldBack;
+  for (int64_t i = 0; i < total; ++i) (IsHeldBack(i, total, share) ? held_ : used_).push_back(i);
+  OCTET_ASSIGN_OR_RETURN(graph_, Prepare(graph));
+  products_ = FindProducts(graph_);
+  if (products_.empty()) return NothingToCompress(graph_);
+  OCTET_RETURN_IF_ERROR(CorrectFloat(recipe));
+  const Regions regions = FindRegions(graph_, products_, {});
+  OCTET_ASSIGN_OR_RETURN(statistics_, Calibrate(graph_, regions.values, samples_, used_, options_));
+  OCTET_ASSIGN_OR_RETURN(digest_, samples_.Digest(used_));
+  const std::string& expected = recipe.calibration().sha256();
+  if (!expected.empty() && expected != digest_) {
     return absl::InvalidArgumentError(
-        absl::StrCat("no Conv, Gemm or MatMul with constant f32 weights to quantize", inside));
+        absl::StrCat("the calibration samples have SHA-256 ", digest_, ", the recipe expects ", expected));
   }
-  OCTET_ASSIGN_OR_RETURN(const auto statistics, Calibrate(prepared, regions.values, samples, used, options));
+  return absl::OkStatus();
+}
+
+absl::Status Compressor::CorrectFloat(const Recipe& recipe) {
+  if (IsOn(recipe.corrections().equalize(), false)) {
+    OCTET_ASSIGN_OR_RETURN(const EqualizeReport report, Equalize(&graph_, {}));
+    notes_.push_back(absl::StrCat("equalized ", report.pairs, " pairs of layers"));
+  }
+  if (!IsOn(recipe.corrections().migrate(), false)) return absl::OkStatus();
+  const Regions regions = FindRegions(graph_, products_, {});
+  OCTET_ASSIGN_OR_RETURN(const auto statistics, Calibrate(graph_, regions.values, samples_, used_, options_));
+  OCTET_ASSIGN_OR_RETURN(const MigrateReport report, MigrateScales(&graph_, statistics, {}));
+  notes_.push_back(absl::StrCat("moved scales of ", report.groups, " normalizations into weights"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Graph> Compressor::WithActivations(const Recipe& recipe) {
+  std::vector<Product> fixed;
+  std::vector<std::string> exclude;
+  for (const Product& p : products_) {
+    const LayerScheme scheme = EffectiveScheme(recipe, p);
+    if (scheme.activations() == LayerScheme::STATIC) fixed.push_back(p);
+    if (!IsCompressed(scheme)) exclude.push_back(p.name);
+  }
+  // Nodes other than products are kept by name, too.
+  for (const auto& rule : recipe.rules()) {
+    if (rule.scheme().activations() == LayerScheme::KEEP_FLOAT) exclude.push_back(rule.node());
+  }
+  const Regions regions = FindRegions(graph_, fixed, exclude);
+  OCTET_ASSIGN_OR_RETURN(const RangeMethod method, ParseRangeMethod(recipe.ranges().method().empty()
+                                                                        ? "mse"
+                                                                        : recipe.ranges().method()));
+  const double percentile = recipe.ranges().percentile() > 0 ? recipe.ranges().percentile() : 0.99999;
+  ActivationParams params;
+  for (ValueId id : regions.values) {
+    if (regions.same_as[static_cast<size_t>(id)] != graph::kNoValue) continue;
+    const auto it = statistics_.find(id);
+    if (it == statistics_.end() || it->second.histogram.count() == 0) {
+      return absl::InternalError(absl::StrCat("no statistics of '", graph_.value(id).name, "'"));
+    }
+    const Range range = ChooseRange(it->second.histogram, method, percentile);
+    params[id] = regions.symmetric[static_cast<size_t>(id)] ? S8Params(range) : U8Params(range);
+  }
+  return QuantizeActivations(graph_, regions, params);
+}
+
+absl::Status Compressor::QuantizeAll(const Recipe& recipe) {
+  std::vector<const Product*> wanted, with_moments;
+  for (const Product& p : products_) {
+    const LayerScheme scheme = EffectiveScheme(recipe, p);
+    if (!IsCompressed(scheme) || quantized_.contains(KeyOf(p, scheme))) continue;
+    (NeedsMoments(scheme) ? with_moments : wanted).push_back(&p);
+  }
+  const auto total = static_cast<int64_t>(wanted.size() + with_moments.size());
+  int64_t done = 0;
+  const auto quantize = [&](const Product& p, const Moments* moments) -> absl::Status {
+    const LayerScheme scheme = EffectiveScheme(recipe, p);
+    OCTET_ASSIGN_OR_RETURN(QuantizedMatrix m,
+                           QuantizeWeights(graph_, p, scheme, {moments, nullptr, recipe.seed()}));
+    quantized_[KeyOf(p, scheme)] = std::move(m);
+    return Tick(options_, "rounding weights", ++done, total);
+  };
+  for (const Product* p : wanted) OCTET_RETURN_IF_ERROR(quantize(*p, nullptr));
+  if (with_moments.empty()) return absl::OkStatus();
+  std::vector<int> nodes;
+  for (const Product* p : with_moments) nodes.push_back(p->node);
+  return CollectMoments(graph_, nodes, samples_, used_, MomentOptionsOf(recipe, options_),
+                        [&](size_t i, const Moments& moments) { return quantize(*with_moments[i], &moments); });
+}
+
+absl::StatusOr<std::vector<float>> Compressor::CorrectedBias(const Recipe& recipe, const Product& product,
+                                                             const QuantizedMatrix& weights) const {
+  const graph::Node& node = graph_.nodes[static_cast<size_t>(product.node)];
+  std::vector<float> bias = BiasOf(graph_, node, product.rows);
+  const auto it = statistics_.find(product.src);
+  if (!IsOn(recipe.corrections().bias(), true) || it == statistics_.end()) return bias;
+  const WeightMatrix matrix = MatrixOf(graph_, node);
+  const std::vector<float> means = ColumnMeans(matrix, it->second.ChannelMeans());
+  if (means.empty()) return bias;
+  const std::vector<float> shift = MeanShift(matrix, weights, means);
+  for (size_t i = 0; i < bias.size(); ++i) bias[i] += shift[i];
+  return bias;
+}
+
+absl::Status Compressor::CompressInOrder(const Recipe& recipe, Graph* working) {
+  int64_t done = 0;
+  std::vector<int64_t> samples = used_;
+  for (const Product& p : products_) {
+    OCTET_RETURN_IF_ERROR(Tick(options_, "compressing layer by layer", done++, static_cast<int64_t>(products_.size())));
+    const LayerScheme scheme = EffectiveScheme(recipe, p);
+    if (!IsCompressed(scheme)) continue;
+    OCTET_RETURN_IF_ERROR(
+        CompressLayer(graph_, p, scheme, samples_, samples, MomentOptionsOf(recipe, options_), recipe.seed(), working));
+  }
+  return Tick(options_, "compressing layer by layer", done, done);
+}
+
+absl::Status Compressor::CorrectMeasured(const Recipe& recipe, Graph* working) {
+  std::vector<Product> compressed;
+  for (const Product& p : products_) {
+    if (IsCompressed(EffectiveScheme(recipe, p))) compressed.push_back(p);
+  }
+  std::vector<int64_t> samples = used_;
+  if (samples.size() > kMeasuredBiasSamples) samples.resize(kMeasuredBiasSamples);
+  return CorrectBiasesMeasured(graph_, compressed, samples_, samples, options_, working);
+}
+
+absl::Status Compressor::Report(const Recipe& recipe, CompressResult* result) {
+  CompressReport& report = result->report;
+  std::vector<ValueId> results;
+  std::vector<const Product*> compressed;
+  for (const Product& p : products_) {
+    if (!IsCompressed(EffectiveScheme(recipe, p))) {
+      report.kept_float.push_back(p.name);
+      continue;
+    }
+    compressed.push_back(&p);
+    results.push_back(p.result);
+  }
+  int64_t done = 0;
+  const auto total = static_cast<int64_t>(held_.size());
+  OCTET_ASSIGN_OR_RETURN(const Comparison comparison,
+                         CompareGraphs(graph_, result->graph, results, samples_, held_, options_.threads,
+                                       [&] { return Tick(options_, "comparing", ++done, total); }));
+  for (size_t i = 0; i < compressed.size(); ++i) {
+    const Product& p = *compressed[i];
+    const LayerScheme scheme = EffectiveScheme(recipe, p);
+    const graph::Node& node = ProducerOf(result->graph, p.output);
+    const graph::Value& weights = result->graph.value(node.inputs[1]);
+    report.layers.push_back(
+        {p.name, p.op, Describe(scheme), p.weights_elements,
+         weights.data->size_bytes() + static_cast<int64_t>(weights.quant->scale.size() * sizeof(float)),
+         comparison.sqnr_db[i]});
+  }
+  std::stable_sort(report.layers.begin(), report.layers.end(),
+                   [](const LayerReport& a, const LayerReport& b) { return a.sqnr_db < b.sqnr_db; });
+  report.outputs = comparison.outputs;
+  report.notes = notes_;
+  report.calibration_samples = static_cast<int64_t>(used_.size());
+  report.held_back_samples = total;
+  report.float_weights_bytes = ConstantBytes(graph_);
+  report.weights_bytes = ConstantBytes(result->graph);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
+  OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
+  OCTET_ASSIGN_OR_RETURN(Graph working, WithActivations(recipe));
+  if (IsOn(recipe.corrections().sequential(), false)) {
+    OCTET_RETURN_IF_ERROR(CompressInOrder(recipe, &working));
+  } else {
+    OCTET_RETURN_IF_ERROR(QuantizeAll(recipe));
+    for (const Product& p : products_) {
+      const LayerScheme scheme = EffectiveScheme(recipe, p);
+      if (!IsCompressed(scheme)) continue;
+      const QuantizedMatrix& weights = quantized_.at(KeyOf(p, scheme));
+      OCTET_ASSIGN_OR_RETURN(const std::vector<float> bias, CorrectedBias(recipe, p, weights));
+      ReplaceWeights(p, weights, bias, &working);
+    }
+  }
+  if (IsOn(recipe.corrections().bias_measured(), false)) OCTET_RETURN_IF_ERROR(CorrectMeasured(recipe, &working));
   CompressResult result;
-  OCTET_ASSIGN_OR_RETURN(result.graph, QuantizeGraph(prepared, regions, statistics, options));
-  result.report.calibration_samples = static_cast<int64_t>(used.size());
-  result.report.held_back_samples = static_cast<int64_t>(held.size());
-  result.report.float_weights_bytes = ConstantBytes(prepared);
-  result.report.weights_bytes = ConstantBytes(result.graph);
-  OCTET_RETURN_IF_ERROR(
-      CompareGraphs(prepared, result.graph, regions, samples, held, options, &result.report));
+  result.recipe = recipe;
+  result.recipe.mutable_calibration()->set_sha256(digest_);
+  result.recipe.mutable_calibration()->set_samples(static_cast<int64_t>(used_.size() + held_.size()));
+  SplitMatMulBias(&working);
+  working.RemoveDead();
+  OCTET_RETURN_IF_ERROR(working.Validate());
+  result.graph = std::move(working);
+  OCTET_RETURN_IF_ERROR(Report(recipe, &result));
   return result;
+}
+
+absl::StatusOr<double> Compressor::OutputSqnrOf(const Product& product, const LayerScheme& scheme, int64_t samples) {
+  Recipe alone = recipe_;
+  alone.clear_rules();
+  alone.mutable_layers()->set_activations(LayerScheme::KEEP_FLOAT);
+  auto* rule = alone.add_rules();
+  rule->set_node(product.name);
+  *rule->mutable_scheme() = scheme;
+  OCTET_RETURN_IF_ERROR(QuantizeAll(alone));
+  OCTET_ASSIGN_OR_RETURN(Graph working, WithActivations(alone));
+  const QuantizedMatrix& weights = quantized_.at(KeyOf(product, EffectiveScheme(alone, product)));
+  OCTET_ASSIGN_OR_RETURN(const std::vector<float> bias, CorrectedBias(alone, product, weights));
+  ReplaceWeights(product, weights, bias, &working);
+  std::vector<int64_t> indices = held_;
+  if (static_cast<int64_t>(indices.size()) > samples) indices.resize(static_cast<size_t>(samples));
+  OCTET_ASSIGN_OR_RETURN(const Comparison c,
+                         CompareGraphs(graph_, working, {}, samples_, indices, options_.threads, {}));
+  return c.outputs[0].sqnr_db;
+}
+
+int64_t Compressor::WeightsBytes(const Product& product, const LayerScheme& scheme) const {
+  Recipe recipe = recipe_;
+  recipe.clear_rules();
+  *recipe.mutable_layers() = scheme;
+  const LayerScheme effective = EffectiveScheme(recipe, product);
+  const QuantizedMatrix& m = quantized_.at(KeyOf(product, effective));
+  const double bits = m.grid.bits_per_weight() > 4 ? 8 : m.grid.kind == GridKind::kInteger ? 4 : m.grid.bits_per_weight();
+  const double scale_bytes = effective.multiples() ? 2 : 4;
+  return static_cast<int64_t>(static_cast<double>(product.weights_elements) * bits / 8 +
+                              static_cast<double>(m.scale.size()) * scale_bytes);
+}
+
+bool Compressor::has_classes() const { return ClassesOf(graph_.value(graph_.outputs[0])) > 0; }
+
+absl::StatusOr<CompressResult> Compress(const Graph& graph, data::SampleReader& samples, const Recipe& recipe,
+                                        const CompressOptions& options) {
+  OCTET_ASSIGN_OR_RETURN(const auto compressor, Compressor::Create(graph, samples, recipe, options));
+  return compressor->Run(recipe);
 }
 
 }  // namespace octet::compress

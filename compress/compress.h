@@ -1,82 +1,111 @@
-// Compression of a float graph: calibration, int8 scheme, bias correction, and the report of what it cost.
+// Compression of a float graph by a recipe: what calibration finds, what each layer becomes, and what it cost.
 //
-//   graph -> Prepare (constants and BatchNormalization folded) -> FindRegions -> ranges from calibration samples
-//         -> u8 activations, s8 weights per channel, s32 bias -> compared with the float graph on held-back samples
+//   graph -> Prepare (constants and BatchNormalization folded) -> corrections of the float network -> ranges of activations
+//         -> weights layer by layer onto their grids -> biases corrected -> compared with the float graph on held-back samples
 #ifndef OCTET_COMPRESS_COMPRESS_H_
 #define OCTET_COMPRESS_COMPRESS_H_
 
 #include <cstdint>
-#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "compress/ranges.h"
-#include "compress/weights.h"
+#include "compress/calibrate.h"
+#include "compress/compare.h"
+#include "compress/options.h"
+#include "compress/products.h"
+#include "compress/recipe.h"
+#include "compress/sample_cache.h"
+#include "compress/weight_matrix.h"
 #include "data/sample_reader.h"
 #include "graph/graph.h"
 
 namespace octet::compress {
 
-// What one progress line says: a stage and how far it is.
-struct Progress {
-  std::string stage;
-  int64_t done = 0, total = 0;
-};
-
-struct CompressOptions {
-  std::string scheme = "int8";           // the only one so far
-  RangeMethod ranges = RangeMethod::kMse;
-  double percentile = 0.99999;           // kPercentile: share of values kept
-  WeightRange weight_range = WeightRange::kMse;
-  enum class BiasCorrection : uint8_t { kOff, kOn } bias_correction = BiasCorrection::kOn;
-  std::vector<std::string> keep_float;   // names of nodes that stay f32
-  double held_back = 0.2;                // share of the samples that is only compared on (at least one)
-  int64_t max_samples = 0;               // 0: all
-  int threads = 1;
-  std::function<void(const Progress&)> progress;  // may be empty
-};
-
-// One product that became int8.
+// One product that was compressed.
 struct LayerReport {
-  std::string node, op;
-  int64_t weights_elements = 0;
-  double sqnr_db = 0;  // of its result against the float network's, everything before it quantized too
-};
-
-// How a network's output differs from the float one's over the held-back samples.
-struct OutputReport {
-  std::string name;
-  double top1_agreement = 0;  // share of rows (last axis) with the same largest element
-  double sqnr_db = 0;
-  double cosine = 0;          // mean over samples
+  std::string node, op, scheme;
+  int64_t weights_elements = 0, weights_bytes = 0;  // codes and scales
+  double sqnr_db = 0;  // of its result against the float network's, everything before it compressed too
 };
 
 struct CompressReport {
   int64_t calibration_samples = 0, held_back_samples = 0;
   std::vector<LayerReport> layers;  // worst SQNR first
+  std::vector<std::string> kept_float;
   std::vector<OutputReport> outputs;
-  int64_t float_weights_bytes = 0, weights_bytes = 0;  // as stored: f32 against s8 + scales + s32 bias
+  std::vector<std::string> notes;  // traps that were found and what was done about them
+  int64_t float_weights_bytes = 0, weights_bytes = 0;  // of all constants, as stored
 };
 
 struct CompressResult {
   graph::Graph graph;  // values with quant; export it with onnx/export.h
+  Recipe recipe;       // as it was applied: calibration digest and defaults filled in
   CompressReport report;
 };
 
-// Errors: kInvalidArgument (no samples, unknown scheme, a sample of wrong shape or with NaN or Inf, named; a graph that
-// is quantized already or has nothing to quantize), errors of the reader and the engine.
-absl::StatusOr<CompressResult> Compress(const graph::Graph& graph, data::SampleReader& samples,
+// One network and its calibration set; several recipes can be tried on it without calibrating again.
+// Thread-compatible; runs on the calling thread's team.
+class Compressor {
+ public:
+  // Prepares and calibrates. `recipe` says which samples, ranges and corrections of the float network; its layers are not
+  // looked at. `samples` outlives the compressor.
+  // Errors: kInvalidArgument (fewer than two samples; a sample of wrong shape or with NaN or Inf, named; a graph that is
+  // quantized already or has nothing to quantize; a calibration digest that differs), errors of reader and engine.
+  static absl::StatusOr<std::unique_ptr<Compressor>> Create(const graph::Graph& graph, data::SampleReader& samples,
+                                                            const Recipe& recipe, const CompressOptions& options);
+
+  const graph::Graph& float_graph() const { return graph_; }
+  const std::vector<Product>& products() const { return products_; }
+  const std::string& digest() const { return digest_; }  // of the calibration samples
+  bool has_classes() const;  // output 0 is rows of class scores, of which the largest counts
+  int64_t held_back_samples() const { return static_cast<int64_t>(held_.size()); }
+
+  // Compresses by `recipe`, whose samples, ranges and corrections of the float network are those of Create, and compares.
+  absl::StatusOr<CompressResult> Run(const Recipe& recipe);
+
+  // The SQNR of output 0 when this product alone is compressed, over the first `samples` held-back samples.
+  absl::StatusOr<double> OutputSqnrOf(const Product& product, const LayerScheme& scheme, int64_t samples);
+
+  // Bytes of a product's weights, codes and scales, as the file holds them. Requires: a recipe with this scheme was run.
+  int64_t WeightsBytes(const Product& product, const LayerScheme& scheme) const;
+
+ private:
+  Compressor(data::SampleReader& samples, const CompressOptions& options)
+      : options_(options), samples_(samples, options.max_cached_bytes) {}
+
+  absl::Status Start(const graph::Graph& graph, const Recipe& recipe);
+  absl::Status CorrectFloat(const Recipe& recipe);
+  absl::StatusOr<graph::Graph> WithActivations(const Recipe& recipe);
+  // Fills quantized_ for all products of the recipe that it lacks.
+  absl::Status QuantizeAll(const Recipe& recipe);
+  absl::Status CompressInOrder(const Recipe& recipe, graph::Graph* working);
+  absl::Status CorrectMeasured(const Recipe& recipe, graph::Graph* working);
+  absl::StatusOr<std::vector<float>> CorrectedBias(const Recipe& recipe, const Product& product,
+                                                   const QuantizedMatrix& weights) const;
+  absl::Status Report(const Recipe& recipe, CompressResult* result);
+
+  const CompressOptions options_;
+  SampleCache samples_;
+  Recipe recipe_;  // of Create
+  graph::Graph graph_;
+  std::vector<Product> products_;
+  std::vector<int64_t> used_, held_;
+  std::string digest_;
+  std::vector<std::string> notes_;
+  absl::flat_hash_map<graph::ValueId, ValueStatistics> statistics_;
+  // Weights that do not depend on other layers' schemes, by product and scheme.
+  absl::flat_hash_map<std::string, QuantizedMatrix> quantized_;
+};
+
+// Compressor::Create and Run in one; the recipe is completed from it.
+absl::StatusOr<CompressResult> Compress(const graph::Graph& graph, data::SampleReader& samples, const Recipe& recipe,
                                         const CompressOptions& options);
 
 // Folds constants, frees a batch fixed at 1, folds BatchNormalization: the float graph that is compressed and compared.
 absl::StatusOr<graph::Graph> Prepare(graph::Graph graph);
-
-// "scheme=int8 ranges=mse weights=mse bias_correction=on samples=80": recorded in the file's metadata.
-std::string RecipeString(const CompressOptions& options, int64_t calibration_samples);
-
-// 10 log10(sum reference^2 / sum (reference - found)^2); 200 when equal.
-double SqnrDb(double signal, double noise);
 
 }  // namespace octet::compress
 

@@ -45,6 +45,7 @@ const std::vector<Grid>& AllGrids() {
   using Scales = Grid::Scales;
   static const auto* grids = new std::vector<Grid>{
       {"int8", GridKind::kInteger, 8, 1, Scales::kAny, Integers(-127, 127)},
+      {"int7", GridKind::kInteger, 7, 1, Scales::kAny, Integers(-63, 63)},
       {"int6", GridKind::kInteger, 6, 1, Scales::kAny, Integers(-31, 31)},
       {"int4", GridKind::kInteger, 4, 1, Scales::kAny, Integers(-7, 7)},
       {"int3", GridKind::kInteger, 3, 1, Scales::kAny, Integers(-3, 3)},

@@ -39,7 +39,7 @@ struct Grid {
   bool operator==(const Grid&) const = default;
 };
 
-// By name: int8 int6 int4 int3 int2 (symmetric: +/- (2^(b-1) - 1)), uint4 uint3 uint2 (affine), log4 log3, nf4, kmeans4
+// By name: int8 int7 int6 int4 int3 int2 (symmetric: +/- (2^(b-1) - 1)), uint4 uint3 uint2 (affine), log4 log3, nf4, kmeans4
 // kmeans3 kmeans2, vq2, ternary, binary, binary2 binary3; with the suffix "-po2" scales are powers of two.
 // Errors: kInvalidArgument naming the grids there are.
 absl::StatusOr<Grid> MakeGrid(absl::string_view name);

@@ -1,24 +1,26 @@
-// Writes a scheme's decisions into a graph: values get quant, weights and biases become integers.
+// Writes static activations into a graph: values get quant, values that stay real get quantized copies.
 #ifndef OCTET_COMPRESS_QUANTIZE_GRAPH_H_
 #define OCTET_COMPRESS_QUANTIZE_GRAPH_H_
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "compress/calibrate.h"
-#include "compress/compress.h"
+#include "base/quantization.h"
 #include "compress/regions.h"
 #include "graph/graph.h"
 
 namespace octet::compress {
 
-// The graph with u8 values and s8 products as `regions` says. Graph inputs that a region starts at get a Quantize node;
-// a bias is added to a product that has none when correction needs one.
-//
-// Bias correction: rounding the weights shifts a product's mean by E[(W - W') x] = sum_i (W - W')[o, i] E[x_i]; the
-// shift is added to the bias (arXiv:1906.04721, section 4.2, with measured instead of analytic means).
-absl::StatusOr<graph::Graph> QuantizeGraph(
-    const graph::Graph& graph, const Regions& regions,
-    const absl::flat_hash_map<graph::ValueId, ValueStatistics>& statistics, const CompressOptions& options);
+// Parameters of every value of `regions` that has a range of its own (Regions::same_as < 0), by value.
+using ActivationParams = absl::flat_hash_map<graph::ValueId, QuantParams>;
+
+// The graph with u8 and s8 values as `regions` says; weights stay as they are. Value ids keep their meaning; a value that
+// stays real is followed by a Quantize node whose result the integer readers read.
+// Errors: kInternal when parameters are missing.
+absl::StatusOr<graph::Graph> QuantizeActivations(graph::Graph graph, const Regions& regions,
+                                                 const ActivationParams& params);
+
+// ONNX's MatMul has no bias: a third operand becomes an Add behind the product. What FoldAffine made is undone so.
+void SplitMatMulBias(graph::Graph* graph);
 
 }  // namespace octet::compress
 

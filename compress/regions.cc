@@ -18,11 +18,6 @@ bool In(const Node& n, std::initializer_list<absl::string_view> ops) {
   return n.domain.empty() && std::find(ops.begin(), ops.end(), n.op) != ops.end();
 }
 
-// Element functions that run inside the product before them (and cost nothing there).
-bool IsActivation(const Node& n) {
-  return In(n, {"Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu", "Gelu"});
-}
-
 bool IsMove(const Node& n) {
   return In(n, {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "GlobalMaxPool", "Slice", "Split",
                 "DepthToSpace", "SpaceToDepth"}) ||
@@ -31,17 +26,17 @@ bool IsMove(const Node& n) {
 
 class Finder {
  public:
-  Finder(const Graph& g, const std::vector<std::string>& exclude)
+  Finder(const Graph& g, std::vector<Product> products, const std::vector<std::string>& exclude)
       : g_(g), consumers_(g.Consumers()), captured_(g.Captured()), exclude_(exclude.begin(), exclude.end()) {
+    regions_.products = std::move(products);
     regions_.same_as.assign(g.values.size(), kNoValue);
     regions_.symmetric.assign(g.values.size(), false);
     chosen_.assign(g.values.size(), false);
   }
 
   Regions Run() {
-    for (size_t i = 0; i < g_.nodes.size(); ++i) AddProduct(static_cast<int>(i));
-    for (const QuantizedProduct& p : regions_.products) Choose(p.src);
-    AddAttention();
+    for (const Product& p : regions_.products) Choose(p.src);
+    if (!regions_.products.empty()) AddAttention();
     Spread();
     for (size_t v = 0; v < chosen_.size(); ++v) {
       if (chosen_[v]) regions_.values.push_back(static_cast<ValueId>(v));
@@ -55,28 +50,6 @@ class Finder {
   bool IsF32(ValueId id) const {
     const graph::Value& v = g_.value(id);
     return v.dtype == DType::kF32 && !v.quant.has_value() && !v.is_constant() && !captured_[static_cast<size_t>(id)];
-  }
-
-  void AddProduct(int index) {
-    const Node& n = g_.nodes[static_cast<size_t>(index)];
-    if (!In(n, {"Conv", "Gemm", "MatMul"}) || n.inputs.size() < 2 || exclude_.contains(n.name)) return;
-    const graph::Value& w = g_.value(n.inputs[1]);
-    if (!w.is_constant() || w.dtype != DType::kF32 || w.quant.has_value() || !IsF32(n.inputs[0])) return;
-    const auto& src_shape = g_.value(n.inputs[0]).shape;
-    if (n.op != "Conv" && (w.data->shape().size() != 2 || !src_shape.has_value() || src_shape->size() < 2)) return;
-    if (n.op == "Gemm" && (n.GetFloat("alpha", 1) != 1 || n.GetInt("transA", 0) != 0)) return;
-    if (n.has_input(2)) {
-      const graph::Value& b = g_.value(n.inputs[2]);
-      const bool transposed = n.op == "Gemm" && n.GetInt("transB", 0) != 0;
-      const int64_t channels = n.op == "Conv" || transposed ? w.data->shape()[0] : w.data->shape()[1];
-      if (!b.is_constant() || b.dtype != DType::kF32 || b.data->num_elements() != channels) return;
-    }
-    QuantizedProduct p;
-    p.node = index;
-    p.weights_axis = n.op == "Conv" || (n.op == "Gemm" && n.GetInt("transB", 0) != 0) ? 0 : 1;
-    p.src = n.inputs[0];
-    p.result = BehindActivation(n.outputs[0]);
-    regions_.products.push_back(p);
   }
 
   // The products of softmax(Q K^T) V.
@@ -101,13 +74,7 @@ class Finder {
     }
   }
 
-  // The value that stands for `id` after a single activation that follows it.
-  ValueId BehindActivation(ValueId id) const {
-    const std::vector<int>& readers = consumers_[static_cast<size_t>(id)];
-    if (readers.size() != 1 || g_.IsOutput(id)) return id;
-    const Node& next = g_.nodes[static_cast<size_t>(readers[0])];
-    return IsActivation(next) && next.inputs[0] == id ? next.outputs[0] : id;
-  }
+  ValueId BehindActivation(ValueId id) const { return compress::BehindActivation(g_, consumers_, id); }
 
   bool Choose(ValueId id) {
     if (!IsF32(id) || g_.IsOutput(id) || chosen_[static_cast<size_t>(id)]) return false;
@@ -173,7 +140,7 @@ class Finder {
 
   // Node `n` works on integers when its operand `id` is stored so.
   bool ReadsIntegers(const Node& n, int index, ValueId id) const {
-    for (const QuantizedProduct& p : regions_.products) {
+    for (const Product& p : regions_.products) {
       if (p.node == index && p.src == id) return true;
     }
     const bool result = !n.outputs.empty() && n.outputs[0] != kNoValue &&
@@ -216,8 +183,8 @@ class Finder {
 
 }  // namespace
 
-Regions FindRegions(const Graph& graph, const std::vector<std::string>& exclude) {
-  return Finder(graph, exclude).Run();
+Regions FindRegions(const Graph& graph, std::vector<Product> products, const std::vector<std::string>& exclude) {
+  return Finder(graph, std::move(products), exclude).Run();
 }
 
 }  // namespace octet::compress

@@ -1,23 +1,17 @@
-// Which values of a float graph are stored as 8-bit integers: the quantized regions of the static int8 scheme.
+// Which values of a float graph are stored as 8-bit integers: the quantized regions of static activations.
 #ifndef OCTET_COMPRESS_REGIONS_H_
 #define OCTET_COMPRESS_REGIONS_H_
 
+#include <string>
 #include <vector>
 
+#include "compress/products.h"
 #include "graph/graph.h"
 
 namespace octet::compress {
 
-// A product whose weights become s8.
-struct QuantizedProduct {
-  int node = -1;                // index into graph.nodes
-  int weights_axis = 0;         // output channels in the weights operand
-  graph::ValueId src = graph::kNoValue;
-  graph::ValueId result = graph::kNoValue;  // behind the activation that follows it: what a report compares
-};
-
 struct Regions {
-  std::vector<QuantizedProduct> products;
+  std::vector<Product> products;  // those whose sources are stored as integers
   // Values that become u8. `same_as[v]` >= 0: v takes over the parameters of that value (results of moves and parts of
   // a Concat), which is itself in `values`; else -1: v has a range of its own.
   std::vector<graph::ValueId> values;
@@ -33,11 +27,11 @@ struct Regions {
   std::vector<Copy> copies;
 };
 
-// Rules: the source of every Conv, and of every Gemm or MatMul with a constant f32 matrix, is u8; so are both sides of
-// additions, poolings and moves between such values, and, of scaled dot-product attention, the queries and the
-// probabilities (keys and values are s8; scores and softmax stay real). A result that only an activation reads stays real (the
-// activation's result is rounded instead). Graph outputs stay f32. `exclude` lists node names that stay f32.
-Regions FindRegions(const graph::Graph& graph, const std::vector<std::string>& exclude);
+// Rules: the sources of `products` are u8; so are both sides of additions, poolings and moves between such values, and, of
+// scaled dot-product attention, the queries and the probabilities (keys and values are s8; scores and softmax stay real).
+// A result that only an activation reads stays real (the activation's result is rounded instead). Graph outputs stay f32.
+// `exclude` lists nodes that stay f32, by name.
+Regions FindRegions(const graph::Graph& graph, std::vector<Product> products, const std::vector<std::string>& exclude);
 
 }  // namespace octet::compress
 
