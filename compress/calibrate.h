@@ -16,10 +16,15 @@ namespace octet::compress {
 // What is kept per observed value: independent of the number of samples.
 struct ValueStatistics {
   StreamingHistogram histogram;
-  std::vector<double> channel_sum;  // per channel (axis 1; the last axis of matrices)
-  double channel_count = 0;         // elements behind each entry of channel_sum
+  // Per channel: axis 1; the last axis of what matrix products read or write and of LayerNormalization's results.
+  std::vector<double> channel_sum;
+  std::vector<double> channel_square_sum;
+  std::vector<float> channel_maximum;  // of |x|
+  double channel_count = 0;            // elements behind each entry
 
   std::vector<double> ChannelMeans() const;
+  std::vector<double> ChannelSquareMeans() const;
+  std::vector<double> ChannelDeviations() const;  // sqrt(E[x^2] - E[x]^2)
 };
 
 // Runs the samples `indices` and returns statistics by value.
