@@ -255,12 +255,15 @@ absl::Status Demo(const Words& words) {
                DetectCpuBudget().threads);
   compress::CompressOptions options;
   options.threads = DetectCpuBudget().threads;
-  options.max_samples = absl::GetFlag(FLAGS_calibration_images);
   ProgressBar bar;
   options.progress = [&bar](const compress::Progress& p) { bar.Show(p); };
-  OCTET_ASSIGN_OR_RETURN(const CompressedFile file,
-                         CompressFile(version + "/model.onnx", dataset + "/train-images-idx3-ubyte.gz",
-                                      data::ImageOptions{}, version + "/model.int8.onnx", options));
+  CompressJob job;
+  job.model = version + "/model.onnx";
+  job.calibration = dataset + "/train-images-idx3-ubyte.gz";
+  job.out = version + "/model.int8.onnx";
+  OCTET_ASSIGN_OR_RETURN(job.recipe, compress::MakeRecipe("int8"));
+  job.recipe.mutable_calibration()->set_samples(absl::GetFlag(FLAGS_calibration_images));
+  OCTET_ASSIGN_OR_RETURN(const CompressedFile file, CompressFile(job, options));
   OCTET_ASSIGN_OR_RETURN(const std::vector<Tensor> images, ReadImages(dataset + "/t10k-images-idx3-ubyte.gz"));
   OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> labels, data::ReadLabels(dataset + "/t10k-labels-idx1-ubyte.gz"));
 

@@ -6,7 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "compress/compress.h"
+#include "compress/options.h"
 #include "compress/ranges.h"
 #include "data/sample_reader.h"
 #include "graph/graph.h"

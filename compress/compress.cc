@@ -133,13 +133,16 @@ absl::Status Compressor::Start(const Graph& graph, const Recipe& recipe) {
 absl::Status Compressor::CorrectFloat(const Recipe& recipe) {
   if (IsOn(recipe.corrections().equalize(), false)) {
     OCTET_ASSIGN_OR_RETURN(const EqualizeReport report, Equalize(&graph_, {}));
-    notes_.push_back(absl::StrCat("equalized ", report.pairs, " pairs of layers"));
+    notes_.push_back(absl::StrCat("equalized ", report.pairs.size(), " pairs of layers"));
+    notes_.insert(notes_.end(), report.skipped.begin(), report.skipped.end());
   }
   if (!IsOn(recipe.corrections().migrate(), false)) return absl::OkStatus();
-  const Regions regions = FindRegions(graph_, products_, {});
-  OCTET_ASSIGN_OR_RETURN(const auto statistics, Calibrate(graph_, regions.values, samples_, used_, options_));
+  OCTET_ASSIGN_OR_RETURN(const auto statistics,
+                         Calibrate(graph_, MigrationCandidates(graph_, {}), samples_, used_, options_));
   OCTET_ASSIGN_OR_RETURN(const MigrateReport report, MigrateScales(&graph_, statistics, {}));
-  notes_.push_back(absl::StrCat("moved scales of ", report.groups, " normalizations into weights"));
+  for (const MigratedSite& site : report.sites) {
+    notes_.push_back(absl::StrCat("moved outliers of '", site.value, "' into weights, alpha ", site.alpha));
+  }
   return absl::OkStatus();
 }
 
@@ -167,8 +170,9 @@ absl::StatusOr<Graph> Compressor::WithActivations(const Recipe& recipe) {
     if (it == statistics_.end() || it->second.histogram.count() == 0) {
       return absl::InternalError(absl::StrCat("no statistics of '", graph_.value(id).name, "'"));
     }
-    const Range range = ChooseRange(it->second.histogram, method, percentile);
-    params[id] = regions.symmetric[static_cast<size_t>(id)] ? S8Params(range) : U8Params(range);
+    const ChosenRange chosen = ChooseGuardedRange(it->second.histogram, method, percentile);
+    if (!chosen.reason.empty()) run_notes_.push_back(absl::StrCat("'", graph_.value(id).name, "': ", chosen.reason));
+    params[id] = regions.symmetric[static_cast<size_t>(id)] ? S8Params(chosen.range) : U8Params(chosen.range);
   }
   return QuantizeActivations(graph_, regions, params);
 }
@@ -185,7 +189,7 @@ absl::Status Compressor::QuantizeAll(const Recipe& recipe) {
   const auto quantize = [&](const Product& p, const Moments* moments) -> absl::Status {
     const LayerScheme scheme = EffectiveScheme(recipe, p);
     OCTET_ASSIGN_OR_RETURN(QuantizedMatrix m,
-                           QuantizeWeights(graph_, p, scheme, {moments, nullptr, recipe.seed()}));
+                           QuantizeWeights(graph_, p, scheme, {moments, nullptr, recipe.seed(), options_.threads}));
     quantized_[KeyOf(p, scheme)] = std::move(m);
     return Tick(options_, "rounding weights", ++done, total);
   };
@@ -265,6 +269,7 @@ absl::Status Compressor::Report(const Recipe& recipe, CompressResult* result) {
                    [](const LayerReport& a, const LayerReport& b) { return a.sqnr_db < b.sqnr_db; });
   report.outputs = comparison.outputs;
   report.notes = notes_;
+  report.notes.insert(report.notes.end(), run_notes_.begin(), run_notes_.end());
   report.calibration_samples = static_cast<int64_t>(used_.size());
   report.held_back_samples = total;
   report.float_weights_bytes = ConstantBytes(graph_);
@@ -274,6 +279,7 @@ absl::Status Compressor::Report(const Recipe& recipe, CompressResult* result) {
 
 absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
+  run_notes_.clear();
   OCTET_ASSIGN_OR_RETURN(Graph working, WithActivations(recipe));
   if (IsOn(recipe.corrections().sequential(), false)) {
     OCTET_RETURN_IF_ERROR(CompressInOrder(recipe, &working));

@@ -94,7 +94,8 @@ class Compressor {
   std::vector<Product> products_;
   std::vector<int64_t> used_, held_;
   std::string digest_;
-  std::vector<std::string> notes_;
+  std::vector<std::string> notes_;      // of Create
+  std::vector<std::string> run_notes_;  // of the last Run
   absl::flat_hash_map<graph::ValueId, ValueStatistics> statistics_;
   // Weights that do not depend on other layers' schemes, by product and scheme.
   absl::flat_hash_map<std::string, QuantizedMatrix> quantized_;

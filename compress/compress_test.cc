@@ -90,7 +90,7 @@ graph::Graph BranchingNetwork(bool inside) {
 
 TEST(CompressTest, QuantizesWhatLiesOutsideSubgraphs) {
   MemorySamples samples(RandomSamples(20, {2, 12, 12}));
-  auto result = Compress(BranchingNetwork(false), samples, {});
+  auto result = Compress(BranchingNetwork(false), samples, *MakeRecipe("int8"), {});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_GE(result->report.layers.size(), 3u);
   EXPECT_GT(result->report.outputs[0].sqnr_db, 15);
@@ -99,7 +99,7 @@ TEST(CompressTest, QuantizesWhatLiesOutsideSubgraphs) {
 
 TEST(CompressTest, SaysThatSubgraphsStayFloat) {
   MemorySamples samples(RandomSamples(4, {2, 12, 12}));
-  auto result = Compress(BranchingNetwork(true), samples, {});
+  auto result = Compress(BranchingNetwork(true), samples, *MakeRecipe("int8"), {});
   EXPECT_TRUE(absl::IsInvalidArgument(result.status())) << result.status();
   EXPECT_THAT(result.status().message(), HasSubstr("outside If 'node_y'"));
 }
@@ -109,7 +109,7 @@ TEST(CompressTest, Int8StaysCloseToFloatAndReportsIt) {
   CompressOptions options;
   int progress = 0;
   options.progress = [&](const Progress&) { ++progress; };
-  auto result = Compress(Network(), samples, options);
+  auto result = Compress(Network(), samples, *MakeRecipe("int8"), options);
   ASSERT_TRUE(result.ok()) << result.status();
   const CompressReport& r = result->report;
   EXPECT_EQ(r.calibration_samples, 32);
@@ -131,7 +131,7 @@ TEST(CompressTest, Int8StaysCloseToFloatAndReportsIt) {
 
 TEST(CompressTest, TheCompiledResultKeepsIntegersFromFirstToLastProduct) {
   MemorySamples samples(RandomSamples(10, {2, 12, 12}));
-  auto result = Compress(Network(), samples, {});
+  auto result = Compress(Network(), samples, *MakeRecipe("int8"), {});
   ASSERT_TRUE(result.ok()) << result.status();
   auto program = engine::Program::Compile(result->graph);
   ASSERT_TRUE(program.ok()) << program.status();
@@ -186,7 +186,7 @@ graph::Graph EncoderLayer() {
 
 TEST(CompressTest, AnEncoderRunsOnIntegersWithRealResidualsAndNoConversions) {
   MemorySamples samples(RandomSamples(20, {6, 16}));
-  auto result = Compress(EncoderLayer(), samples, {});
+  auto result = Compress(EncoderLayer(), samples, *MakeRecipe("int8"), {});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->report.layers.size(), 6u);
   EXPECT_GT(result->report.outputs[0].sqnr_db, 20);
@@ -213,24 +213,21 @@ TEST(CompressTest, RefusalsNameTheSample) {
   bad[17] = std::numeric_limits<float>::quiet_NaN();
   tensors[2] = Tensor::FromF32({2, 12, 12}, bad);
   MemorySamples with_nan(tensors);
-  auto status = Compress(Network(), with_nan, {}).status();
+  auto status = Compress(Network(), with_nan, *MakeRecipe("int8"), {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("memory[2]"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("element 17"));
 
   tensors[2] = Tensor::FromF32({2, 12, 11}, std::vector<float>(2 * 12 * 11));
   MemorySamples wrong_shape(tensors);
-  status = Compress(Network(), wrong_shape, {}).status();
+  status = Compress(Network(), wrong_shape, *MakeRecipe("int8"), {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("memory[2]"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("expected f32[?, 2, 12, 12]"));
 
   MemorySamples empty({});
-  EXPECT_EQ(Compress(Network(), empty, {}).status().code(), absl::StatusCode::kInvalidArgument);
-  CompressOptions unknown;
-  unknown.scheme = "int7";
-  MemorySamples fine(RandomSamples(5, {2, 12, 12}));
-  EXPECT_THAT(std::string(Compress(Network(), fine, unknown).status().message()), HasSubstr("int7"));
+  EXPECT_EQ(Compress(Network(), empty, *MakeRecipe("int8"), {}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(MakeRecipe("int99").status().message()), HasSubstr("int99"));
 }
 
 TEST(CompressTest, BiasCorrectionRemovesTheMeanShiftOfRounding) {
@@ -241,11 +238,11 @@ TEST(CompressTest, BiasCorrectionRemovesTheMeanShiftOfRounding) {
   MemorySamples samples(RandomSamples(50, {64}));
   double mean_error[2];
   for (int on = 0; on < 2; ++on) {
-    CompressOptions options;
-    options.ranges = RangeMethod::kMinMax;
-    options.bias_correction =
-        on == 1 ? CompressOptions::BiasCorrection::kOn : CompressOptions::BiasCorrection::kOff;
-    auto result = Compress(m.g, samples, options);
+    Recipe recipe = *MakeRecipe("int8");
+    recipe.mutable_ranges()->set_method("minmax");
+    recipe.mutable_corrections()->set_bias(on == 1 ? compression::v1::Corrections::ON
+                                                   : compression::v1::Corrections::OFF);
+    auto result = Compress(m.g, samples, recipe, {});
     ASSERT_TRUE(result.ok()) << result.status();
     // Exaggerated rounding would show more; here the s8 grid's own shift is what is compared.
     auto a = engine::Program::Compile(m.g), b = engine::Program::Compile(result->graph);

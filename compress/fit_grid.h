@@ -36,7 +36,7 @@ struct FitOptions {
   // [conv_groups, columns] or empty: h above. Entries below 1e-6 of their conv group's mean count as that much, so that
   // weights of inputs that calibration never saw keep sensible values.
   absl::Span<const float> importance;
-  // [rows] or empty: lower bounds of scales, not for kGroup: they keep the s32 bias in range (compress/weights.h).
+  // [rows] or empty: lower bounds of scales, not for kGroup: they keep the s32 bias in range (compress/bias.h).
   absl::Span<const float> minimum_scale;
   uint64_t seed = 1;  // draws the sample and the first centroids of vector codebooks
 };

@@ -32,9 +32,6 @@ absl::Status CompressLayer(const graph::Graph& reference, const Product& product
 // The part of a graph that makes the values `ids`, which are its only outputs.
 graph::Graph Truncate(graph::Graph graph, const std::vector<graph::ValueId>& ids);
 
-// The f32 weights of `product` replaced by the reals of `weights`: what compressing this layer alone would do.
-absl::Status ReplaceByReals(const Product& product, const QuantizedMatrix& weights, graph::Graph* graph);
-
 }  // namespace octet::compress
 
 #endif  // OCTET_COMPRESS_LAYER_FIT_H_

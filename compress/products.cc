@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "absl/log/check.h"
+#include "absl/log/log.h"
 
 namespace octet::compress {
 namespace {

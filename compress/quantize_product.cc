@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "compress/bias.h"
-#include "compress/collect_moments.h"
 #include "compress/error_feedback.h"
 #include "compress/fit_grid.h"
+#include "compress/gram_error.h"
 #include "compress/learned_rounding.h"
 
 namespace octet::compress {
@@ -94,7 +94,7 @@ absl::StatusOr<QuantizedMatrix> QuantizeWeights(const Graph& graph, const Produc
   options.seed = inputs.seed;
   std::vector<float> importance, minimum;
   if (scheme.weighted() && inputs.moments != nullptr) {
-    importance = Diagonal(*inputs.moments);
+    importance = Importance(*inputs.moments);
     options.importance = importance;
   }
   const Granularity granularity = GranularityOf(scheme, weights, node);
@@ -110,14 +110,18 @@ absl::StatusOr<QuantizedMatrix> QuantizeWeights(const Graph& graph, const Produc
     case LayerScheme::ERROR_FEEDBACK:
     case LayerScheme::ERROR_FEEDBACK_ORDERED: {
       ErrorFeedbackOptions feedback;
+      feedback.threads = inputs.threads;
       feedback.order = scheme.rounding() == LayerScheme::ERROR_FEEDBACK ? ErrorFeedbackOptions::Order::kNatural
                                                                         : ErrorFeedbackOptions::Order::kActivation;
       rounded = RoundWithErrorFeedback(weights, *inputs.moments, feedback, &*m);
       break;
     }
-    case LayerScheme::LEARNED:
-      rounded = RoundLearned(weights, *inputs.moments, {}, &*m);
+    case LayerScheme::LEARNED: {
+      LearnedRoundingOptions learned;
+      learned.threads = inputs.threads;
+      rounded = RoundLearned(weights, *inputs.moments, learned, &*m);
       break;
+    }
     default:
       break;
   }

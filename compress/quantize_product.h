@@ -19,6 +19,7 @@ struct ProductInputs {
   // What the quantized weights are fitted to instead of the product's own; nullptr: those.
   const WeightMatrix* target = nullptr;
   uint64_t seed = 0;
+  int threads = 1;
 };
 
 // Scales and codes of the weights of the product that makes `output`. Nothing is changed.

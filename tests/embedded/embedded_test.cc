@@ -31,9 +31,10 @@ class EmbeddedTest : public ::testing::Test {
     ASSERT_TRUE(graph.ok()) << graph.status();
     auto samples = data::OpenSamples(std::string(kData) + "train-images-idx3-ubyte.gz", {}, {"image"});
     ASSERT_TRUE(samples.ok()) << samples.status();
-    compress::CompressOptions options;
-    options.max_samples = 250;
-    auto compressed = compress::Compress(*graph, **samples, options);
+    const compress::CompressOptions options;
+    compress::Recipe recipe = *compress::MakeRecipe("int8");
+    recipe.mutable_calibration()->set_samples(250);
+    auto compressed = compress::Compress(*graph, **samples, recipe, options);
     ASSERT_TRUE(compressed.ok()) << compressed.status();
     auto bytes = onnx_io::ExportModel(compressed->graph);
     ASSERT_TRUE(bytes.ok()) << bytes.status();
