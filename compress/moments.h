@@ -19,6 +19,8 @@ struct Moments {
   int64_t count = 0;         // output positions seen
   std::vector<float> gram;   // [conv_groups, columns, columns]
   std::vector<float> mean;   // [conv_groups, columns]
+  // [conv_groups, columns]: E[x_c^2]. Only of products with too many columns for a Gram matrix, whose `gram` is empty.
+  std::vector<float> diagonal;
 
   absl::Span<const float> Gram(int64_t g) const {
     return absl::MakeConstSpan(gram).subspan(static_cast<size_t>(g * columns * columns),
