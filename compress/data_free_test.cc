@@ -176,12 +176,6 @@ TEST(DataFreeTest, FunctionsMovesAndJoins) {
 }
 
 TEST(DataFreeTest, StatisticsFollowAnEqualization) {
-  const graph::Graph original = Network();
-  auto prepared = Prepare(original);
-  ASSERT_TRUE(prepared.ok());
-  auto statistics = ComputeDataFreeStatistics(original, *prepared, {});
-  ASSERT_TRUE(statistics.ok());
-  // Without the second reader of r1 there is a pair.
   engine::GraphMaker m;
   auto y = m.Node("Conv", {m.Input("x", {1, 3, 4, 4}), m.Random("w1", {2, 3, 1, 1}, 1)}, "c1");
   y = m.Node("BatchNormalization", {y, m.F32("g", {2}, {1, 2}), m.F32("b", {2}, {0, 30}), m.F32("m", {2}, {0, 0}),
