@@ -23,7 +23,7 @@ using Function = absl::FunctionRef<double(double)>;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double Density(double x) { return std::exp(-x * x / 2) / std::sqrt(2 * M_PI); }
-double Distribution(double x) { return std::erfc(-x / M_SQRT2) / 2; }
+double Cumulative(double x) { return std::erfc(-x / M_SQRT2) / 2; }
 
 // Mean and deviation of f(x) of a normal x: trapezoids over +/- 8 deviations, 400 of them.
 NormalMoments Integrate(const NormalMoments& x, Function f) {
@@ -88,7 +88,8 @@ class Propagator {
       const auto it = options_.inputs.find(g_.value(id).name);
       const Range r = it == options_.inputs.end() ? options_.input : it->second;
       // Moments of an even distribution.
-      known_[static_cast<size_t>(id)] = {{r.low}, {r.high}, {(r.low + r.high) / 2}, {(r.high - r.low) / std::sqrt(12.0)}};
+      known_[static_cast<size_t>(id)] =
+          Statistics{{r.low}, {r.high}, {(r.low + r.high) / 2}, {(r.high - r.low) / std::sqrt(12.0)}};
     }
     for (const Node& n : g_.nodes) {
       if (!n.domain.empty() || n.outputs.empty() || n.outputs[0] == kNoValue) continue;
@@ -202,7 +203,7 @@ class Propagator {
     }
     if (x == nullptr) return std::nullopt;
     if (n.op == "HardSwish") return Apply(*x, [](double v) { return v * std::clamp(v / 6 + 0.5, 0.0, 1.0); });
-    if (n.op == "Gelu") return Apply(*x, [](double v) { return v * Distribution(v); });
+    if (n.op == "Gelu") return Apply(*x, [](double v) { return v * Cumulative(v); });
     if (n.op == "Softplus") return Apply(*x, [](double v) { return v > 30 ? v : std::log1p(std::exp(v)); });
     if (n.op == "LeakyRelu" || n.op == "Elu") {
       const double a = n.GetFloat("alpha", n.op == "Elu" ? 1.0f : 0.01f);
@@ -397,14 +398,14 @@ NormalMoments ClippedNormal(const NormalMoments& x, double low, double high) {
   double density_low = 0, density_high = 0;      // 0 at infinite bounds, as are bound * density
   double bound_density_low = 0, bound_density_high = 0;
   if (std::isfinite(low)) {
-    below = Distribution((low - m) / s);
+    below = Cumulative((low - m) / s);
     density_low = Density((low - m) / s);
     bound_density_low = (m + low) * density_low;
     mean += low * below;
     square += low * low * below;
   }
   if (std::isfinite(high)) {
-    above = Distribution((m - high) / s);
+    above = Cumulative((m - high) / s);
     density_high = Density((high - m) / s);
     bound_density_high = (m + high) * density_high;
     mean += high * above;

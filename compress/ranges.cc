@@ -303,9 +303,12 @@ Range LeastDivergence(const StreamingHistogram& h) {
   const Range all = MinMax(h);
   const DivergenceSums sums(h);
   if (!(sums.total() > 0)) return all;
-  const auto bin_of = [&](double x) { return static_cast<int>(std::floor(x / h.width() - h.origin() / h.width())); };
   // Beyond the histogram's ends there is nothing: a range that must reach 0 from there has nothing to cut on that side.
-  const int lowest = std::max(bin_of(all.low), 0);
+  const auto bin_of = [&](double x) {
+    const double bin = std::floor(x / h.width()) - std::nearbyint(h.origin() / h.width());
+    return static_cast<int>(std::clamp<double>(bin, 0, StreamingHistogram::kBins));
+  };
+  const int lowest = bin_of(all.low);
   const int highest = std::min(bin_of(all.high) + 1, StreamingHistogram::kBins);
   const int zero = std::clamp(bin_of(0), lowest, highest);
   if (highest - lowest <= kCells) return all;

@@ -36,8 +36,8 @@ struct PairRisk {
 
 PairRisk RiskOf(int a, int b, const Codes& codes) {
   PairRisk risk;
-  const auto [a_low, a_high] = std::minmax(codes.lowest * a, codes.highest * a);
-  const auto [b_low, b_high] = std::minmax(codes.lowest * b, codes.highest * b);
+  const auto [a_low, a_high] = std::minmax({codes.lowest * a, codes.highest * a});
+  const auto [b_low, b_high] = std::minmax({codes.lowest * b, codes.highest * b});
   const int low = a_low + b_low, high = a_high + b_high;
   risk.worst = std::abs(low) > std::abs(high) ? low : high;
   risk.at_risk = high > kMaximum || low < kMinimum;
