@@ -45,7 +45,7 @@ struct FitOptions {
 // or the smallest scale that `form` allows.
 // Errors: kInvalidArgument naming value and rule: a group that is no positive multiple of 8; a grid of vectors whose
 // inputs are no multiple of 4; an affine grid per tensor; importance, minimum_scale or values of another size; weights
-// or importance that are NaN, infinite or (importance) negative; kMultiples without kGroup.
+// or importance that are NaN or beyond 2^120 in magnitude, negative importance; kMultiples without kGroup; no weights.
 absl::StatusOr<QuantizedMatrix> FitGrid(const WeightMatrix& matrix, const Grid& grid, const Granularity& granularity,
                                         const FitOptions& options);
 
