@@ -145,7 +145,9 @@ TEST(VectorCodebookTest, AssignsTheNearestUnderImportance) {
   for (size_t v = 0; v < codes.size(); ++v) {
     const auto error = [&](size_t k) {
       double sum = 0;
-      for (size_t d = 0; d < 4; ++d) sum += h[4 * v + d] * std::pow(x[4 * v + d] - static_cast<double>(levels[4 * k + d]), 2);
+      for (size_t d = 0; d < 4; ++d) {
+        sum += h[4 * v + d] * std::pow(x[4 * v + d] - static_cast<double>(levels[4 * k + d]), 2);
+      }
       return sum;
     };
     for (size_t k = 0; k < kVectorEntries; ++k) EXPECT_LE(error(codes[v]), error(k) * (1 + 1e-5)) << v;

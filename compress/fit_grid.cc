@@ -72,7 +72,8 @@ absl::Status CheckArguments(const WeightMatrix& m, const Grid& grid, const Granu
                             const FitOptions& options) {
   OCTET_RETURN_IF_ERROR(CheckRules(m, grid, granularity, options));
   if (m.rows <= 0 || m.columns() <= 0) {
-    return absl::InvalidArgumentError(absl::StrCat("a weight matrix of ", m.rows, " rows and ", m.columns(), " columns"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a weight matrix of ", m.rows, " rows and ", m.columns(), " columns"));
   }
   OCTET_RETURN_IF_ERROR(CheckSize("the weight matrix", m.values.size(), m.rows * m.columns()));
   if (m.conv_groups <= 0 || m.rows % m.conv_groups != 0) {

@@ -41,8 +41,8 @@ struct FitOptions {
   uint64_t seed = 1;  // draws the sample and the first centroids of vector codebooks
 };
 
-// Fits and rounds to nearest. Groups whose weights are all zero get scale 1; under grids without a zero (binary*), 2^-64
-// or the smallest scale that `form` allows.
+// Fits and rounds to nearest. Groups whose weights are all zero get scale 1; under grids without a zero (binary*),
+// 2^-64 or the smallest scale that `form` allows.
 // Errors: kInvalidArgument naming value and rule: a group that is no positive multiple of 8; a grid of vectors whose
 // inputs are no multiple of 4; an affine grid per tensor; importance, minimum_scale or values of another size; weights
 // or importance that are NaN or beyond 2^120 in magnitude, negative importance; kMultiples without kGroup; no weights.

@@ -24,15 +24,17 @@ constexpr Granularity kPerTensor{Kind::kTensor, 0}, kPerChannel{Kind::kChannel, 
 enum class Distribution : uint8_t { kGaussian, kLaplacian };
 
 // Rows with standard deviations between 0.01 and 0.04.
-WeightMatrix RandomMatrix(int64_t rows, int64_t positions, int64_t inputs, Distribution shape = Distribution::kGaussian) {
+WeightMatrix RandomMatrix(int64_t rows, int64_t positions, int64_t inputs,
+                          Distribution shape = Distribution::kGaussian) {
   WeightMatrix m{rows, positions, inputs, 1, {}};
   const CounterRng a(11, 1), b(11, 2), s(11, 3);
   for (int64_t i = 0; i < rows * m.columns(); ++i) {
     const auto n = static_cast<uint64_t>(i);
     const double sigma = 0.01 * std::pow(4.0, s.Uniform(static_cast<uint64_t>(i / m.columns())));
     const double logarithm = std::log(a.Uniform(n) + 1e-15);
-    const double x = shape == Distribution::kGaussian ? std::sqrt(-2 * logarithm) * std::cos(6.283185307179586 * b.Uniform(n))
-                                                : logarithm * (b.Uniform(n) < 0.5 ? 1 : -1) / std::sqrt(2.0);
+    const double x = shape == Distribution::kGaussian
+                         ? std::sqrt(-2 * logarithm) * std::cos(6.283185307179586 * b.Uniform(n))
+                         : logarithm * (b.Uniform(n) < 0.5 ? 1 : -1) / std::sqrt(2.0);
     m.values.push_back(static_cast<float>(sigma * x));
   }
   return m;
@@ -145,7 +147,8 @@ void ExpectMultiples(const QuantizedMatrix& q, const std::string& what) {
   const int most = 127 / largest;
   const size_t per_row = q.scale.size() / static_cast<size_t>(q.rows);
   for (size_t first = 0; first < q.scale.size(); first += per_row) {
-    const auto begin = q.scale.begin() + static_cast<std::ptrdiff_t>(first), end = begin + static_cast<std::ptrdiff_t>(per_row);
+    const auto begin = q.scale.begin() + static_cast<std::ptrdiff_t>(first);
+    const auto end = begin + static_cast<std::ptrdiff_t>(per_row);
     for (auto s = begin; s != end; ++s) EXPECT_EQ(F32FromF16(F16FromF32(*s)), *s) << what;
     bool found = false;  // a base that divides all of the row's scales
     const float smallest = *std::min_element(begin, end);

@@ -135,9 +135,12 @@ TEST(AffineTest, SearchesNeverLoseToTheMaximum) {
     for (uint64_t seed = 1; seed <= 20; ++seed) {
       Group g = RandomGroup(32, seed, seed % 2 == 0);
       for (float& w : g.weights) w += static_cast<float>(seed % 5) * 0.5f;
+      const ScaleZero mse = MseAffine(table, g.segment()), kquant = KQuantAffine(table, g.segment());
+      const double mse_error = SquaredError(table, g.segment(), mse);
       const double maximum = SquaredError(table, g.segment(), MaximumAffine(table, g.weights));
-      for (const ScaleZero& s : {MseAffine(table, g.segment()), KQuantAffine(table, g.segment())}) {
-        EXPECT_LE(SquaredError(table, g.segment(), s), maximum) << name << " seed " << seed;
+      EXPECT_LE(mse_error, maximum) << name << " seed " << seed;
+      EXPECT_LE(SquaredError(table, g.segment(), kquant), mse_error) << name << " seed " << seed;
+      for (const ScaleZero& s : {mse, kquant}) {
         EXPECT_GE(s.zero, 0);
         EXPECT_LE(s.zero, table.high());
       }

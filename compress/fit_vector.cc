@@ -88,7 +88,8 @@ VectorFit FitVectorGroups(absl::Span<const Segment> groups, const VectorOptions&
       if (fit.scale[g] > 0) fit.scale[g] = BestScale(quadratics[g], fit.scale[g], options.powers_of_two);
     }
     if (round + 1 < kRounds) continue;
-    options.constrain(options.largest, [&](size_t g, float s) { return quadratics[g].At(s); }, absl::MakeSpan(fit.scale));
+    const auto error = [&](size_t g, float s) { return quadratics[g].At(s); };
+    options.constrain(options.largest, error, absl::MakeSpan(fit.scale));
   }
 }
 
