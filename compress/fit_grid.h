@@ -42,8 +42,8 @@ struct FitOptions {
 };
 
 // Fits and rounds to nearest. The result's grid holds the levels: of fitted tables; of nf4 under kMultiples scaled to
-// +/- 15, as fitted tables then are, too. Groups whose weights are all zero get scale 1; under grids without a zero
-// (binary*) 2^-64, or with kMultiples the base of their row (2^-19 when the whole row is zero).
+// +/- 15, as fitted tables then are, too. Groups whose weights are all zero get scale 1, or 2^-64 under grids without a
+// zero (binary*); with kMultiples the base of their row, and when that is all zero 1 or 2^-19.
 // Errors: kInvalidArgument naming value and rule: a group that is no positive multiple of 8; a grid of vectors whose
 // inputs are no multiple of 4; an affine grid per tensor; importance, minimum_scale or values of another size; weights
 // or importance that are NaN or beyond 2^120 in magnitude, negative importance; kMultiples without kGroup; no weights.
