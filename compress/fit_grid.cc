@@ -25,18 +25,19 @@ namespace {
 
 using Kind = Granularity::Kind;
 
+constexpr float kLargestNumber = 0x1p120f;         // scales and reals of larger ones could be infinite
 constexpr float kDeadScaleWithoutZero = 0x1p-64f;  // a normal number also times an activation's scale
 constexpr float kDeadMultipleWithoutZero = 0x1p-19f;  // exact in f16
-constexpr int kLargestLevelOfMultiples = 15;       // of fitted tables: leaves multiples up to 8
-constexpr int kLargestVectorLevelOfMultiples = 31;
+constexpr int kLargestLevelOfMultiples = 15;       // of fitted tables and nf4: leaves multiples up to 8
+constexpr int kLargestVectorLevelOfMultiples = 18;
 
 size_t Index(int64_t i) { return static_cast<size_t>(i); }
 
-absl::Status CheckFinite(absl::Span<const float> values, absl::string_view what, bool negative_allowed) {
+absl::Status CheckNumbers(absl::Span<const float> values, absl::string_view what, float least) {
   for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i]) && (negative_allowed || values[i] >= 0)) continue;
-    return absl::InvalidArgumentError(absl::StrCat(what, " ", i, " is ", values[i], ", expected a finite number",
-                                                   negative_allowed ? "" : " not below 0"));
+    if (values[i] >= least && values[i] <= kLargestNumber) continue;  // false for NaN
+    return absl::InvalidArgumentError(absl::StrCat(what, " ", i, " is ", values[i], ", expected a number in [", least,
+                                                   ", ", kLargestNumber, "]"));
   }
   return absl::OkStatus();
 }
@@ -71,7 +72,8 @@ absl::Status CheckArguments(const WeightMatrix& m, const Grid& grid, const Granu
                             const FitOptions& options) {
   OCTET_RETURN_IF_ERROR(CheckRules(m, grid, granularity, options));
   if (m.rows <= 0 || m.columns() <= 0) {
-    return absl::InvalidArgumentError(absl::StrCat("a weight matrix of ", m.rows, " rows and ", m.columns(), " columns"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a weight matrix of ", m.rows, " rows and ", m.columns(), " columns"));
   }
   OCTET_RETURN_IF_ERROR(CheckSize("the weight matrix", m.values.size(), m.rows * m.columns()));
   if (m.conv_groups <= 0 || m.rows % m.conv_groups != 0) {
@@ -84,9 +86,9 @@ absl::Status CheckArguments(const WeightMatrix& m, const Grid& grid, const Granu
   if (!options.minimum_scale.empty()) {
     OCTET_RETURN_IF_ERROR(CheckSize("minimum_scale", options.minimum_scale.size(), m.rows));
   }
-  OCTET_RETURN_IF_ERROR(CheckFinite(m.values, "weight", true));
-  OCTET_RETURN_IF_ERROR(CheckFinite(options.minimum_scale, "minimum_scale", false));
-  return CheckFinite(options.importance, "importance", false);
+  OCTET_RETURN_IF_ERROR(CheckNumbers(m.values, "weight", -kLargestNumber));
+  OCTET_RETURN_IF_ERROR(CheckNumbers(options.minimum_scale, "minimum_scale", 0));
+  return CheckNumbers(options.importance, "importance", 0);
 }
 
 // [rows, columns]: every weight's importance, bounded from below, ones when there is none.
@@ -173,9 +175,18 @@ class Fitter {
     } else if (grid.kind == GridKind::kMultiBinary) {
       table.choose = [&grid](const LevelHistogram& h, int largest) { return SignedSums(h, grid.bits, largest); };
     } else {
+      if (multiples_ && grid.kind == GridKind::kFixed) ShrinkLevels();
       return;
     }
     result_.grid.levels = LearnTable(segments_, table);
+  }
+
+  // A fixed table to levels that leave room for multiples; nf4's stay distinct.
+  void ShrinkLevels() {
+    std::vector<int8_t>& levels = result_.grid.levels;
+    if (levels.back() <= kLargestLevelOfMultiples) return;
+    const double factor = static_cast<double>(kLargestLevelOfMultiples) / levels.back();
+    for (int8_t& level : levels) level = static_cast<int8_t>(std::lround(level * factor));
   }
 
   // Scale 0: a dead group.

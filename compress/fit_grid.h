@@ -41,16 +41,17 @@ struct FitOptions {
   uint64_t seed = 1;  // draws the sample and the first centroids of vector codebooks
 };
 
-// Fits and rounds to nearest. Groups whose weights are all zero get scale 1; under grids without a zero (binary*), 2^-64
-// or the smallest scale that `form` allows.
+// Fits and rounds to nearest. The result's grid holds the levels: of fitted tables; of nf4 under kMultiples scaled to
+// +/- 15, as fitted tables then are, too. Groups whose weights are all zero get scale 1, or 2^-64 under grids without a
+// zero (binary*); with kMultiples the base of their row, and when that is all zero 1 or 2^-19.
 // Errors: kInvalidArgument naming value and rule: a group that is no positive multiple of 8; a grid of vectors whose
 // inputs are no multiple of 4; an affine grid per tensor; importance, minimum_scale or values of another size; weights
-// or importance that are NaN, infinite or (importance) negative; kMultiples without kGroup.
+// or importance that are NaN or beyond 2^120 in magnitude, negative importance; kMultiples without kGroup; no weights.
 absl::StatusOr<QuantizedMatrix> FitGrid(const WeightMatrix& matrix, const Grid& grid, const Granularity& granularity,
                                         const FitOptions& options);
 
-// Rounds every weight to its nearest level (vector: the nearest one) under the scales, zero points and tables that
-// `m` has: for weights that moved after the fit. Requires: matrix of m's shape.
+// Rounds every weight to its nearest level (vector: the nearest one, all weights counting alike) under the scales,
+// zero points and tables that `m` has: for weights that moved after the fit. Requires: matrix of m's shape.
 void RoundToNearest(const WeightMatrix& matrix, QuantizedMatrix* m);
 
 // noise = sum h (w - w')^2, signal = sum h w^2; h as it is given ([conv_groups, columns]), or 1 when empty.

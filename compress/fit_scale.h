@@ -11,8 +11,9 @@ namespace octet::compress {
 // that is not above kSmallestScale (a dead group).
 float MaximumScale(const LevelTable& table, absl::Span<const float> weights);
 
-// Of MaximumScale times factors from 1 down (to 1/2 for 8 bits, 1/16 for 2: with few levels the optimum lies far below
-// the maximum), each three best ones refined by least squares, the scale of smallest error. Requires: not a dead group.
+// Of MaximumScale times factors from 1 down (to 1/2 for 8 bits, 1/16 for 3: with few levels the optimum lies far
+// below the maximum) the scale of smallest error, after the three best were refined by least squares. Requires: not a
+// dead group.
 float MseScale(const LevelTable& table, const Segment& segment);
 
 // The optimum of levels {-1, 0, 1}: with |w| in descending order, the k that maximises

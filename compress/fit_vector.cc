@@ -1,7 +1,7 @@
 // Alternation between codes and scales.
 #include "compress/fit_vector.h"
 
-#include <utility>
+#include <algorithm>
 
 #include "compress/fit_scale.h"
 
@@ -22,7 +22,11 @@ Vectors Normalised(absl::Span<const Segment> groups, absl::Span<const float> sca
   const float largest = LargestMagnitude(scales);
   float most = 0;
   for (const Segment& group : groups) most = std::max(most, LargestMagnitude(group.importance));
+  size_t count = 0;
+  for (const Segment& group : groups) count += group.weights.size();
   Vectors v;
+  v.x.reserve(count);
+  v.h.reserve(count);
   for (size_t g = 0; g < groups.size(); ++g) {
     const float inverse = scales[g] > 0 ? 1 / scales[g] : 0;
     const float ratio = counting == Counting::kScaleSquared && largest > 0 ? scales[g] / largest : 1;
@@ -65,6 +69,15 @@ float BestScale(const Quadratic& q, float before, bool powers_of_two) {
   return q.At(above / 2) < q.At(above) ? above / 2 : above;
 }
 
+// The codebook for weights in units of the given scales, and scales in units of its levels.
+void FitLevels(absl::Span<const Segment> groups, const VectorOptions& options, VectorFit* fit) {
+  const Vectors v = Normalised(groups, fit->scale, Counting::kScaleSquared);
+  const VectorCodebook book = FitVectors(v.x, v.h, options.largest, options.seed);
+  fit->levels = book.levels;
+  for (float& s : fit->scale) s *= book.unit;
+  fit->codes.resize(v.x.size() / kVectorSize);
+}
+
 }  // namespace
 
 VectorFit FitVectorGroups(absl::Span<const Segment> groups, const VectorOptions& options) {
@@ -73,11 +86,7 @@ VectorFit FitVectorGroups(absl::Span<const Segment> groups, const VectorOptions&
     const float scale = RootMeanSquare(group);
     fit.scale.push_back(!(scale > kSmallestScale) ? 0 : options.powers_of_two ? PowerOfTwoAbove(scale) : scale);
   }
-  const Vectors train = Normalised(groups, fit.scale, Counting::kScaleSquared);
-  const VectorCodebook book = FitVectors(train.x, train.h, options.largest, options.seed);
-  fit.levels = book.levels;
-  for (float& s : fit.scale) s *= book.unit;
-  fit.codes.resize(train.x.size() / kVectorSize);
+  FitLevels(groups, options, &fit);
   constexpr int kRounds = 2;
   for (int round = 0;; ++round) {
     const Vectors v = Normalised(groups, fit.scale, Counting::kImportance);
@@ -88,7 +97,8 @@ VectorFit FitVectorGroups(absl::Span<const Segment> groups, const VectorOptions&
       if (fit.scale[g] > 0) fit.scale[g] = BestScale(quadratics[g], fit.scale[g], options.powers_of_two);
     }
     if (round + 1 < kRounds) continue;
-    options.constrain(options.largest, [&](size_t g, float s) { return quadratics[g].At(s); }, absl::MakeSpan(fit.scale));
+    const auto error = [&](size_t g, float s) { return quadratics[g].At(s); };
+    options.constrain(options.largest, error, absl::MakeSpan(fit.scale));
   }
 }
 

@@ -20,8 +20,8 @@ struct VectorFit {
 
 // Brings scales (0: a dead group) into the form that is asked for; error(g, scale) is group g's squared error under the
 // levels that its weights have.
-using ConstrainScales =
-    std::function<void(int largest_level, const std::function<double(size_t g, float scale)>& error, absl::Span<float>)>;
+using ConstrainScales = std::function<void(int largest_level, const std::function<double(size_t g, float scale)>& error,
+                                           absl::Span<float> scales)>;
 
 struct VectorOptions {
   int largest = 127;           // magnitude of levels

@@ -6,12 +6,12 @@
 namespace octet::compress {
 namespace {
 
-struct WeightRange0 {  // includes 0
+struct Range {  // includes 0
   float low = 0, high = 0;
 };
 
-WeightRange0 RangeOf(absl::Span<const float> weights) {
-  WeightRange0 range;
+Range RangeOf(absl::Span<const float> weights) {
+  Range range;
   for (float w : weights) {
     range.low = std::min(range.low, w);
     range.high = std::max(range.high, w);
@@ -65,14 +65,14 @@ ScaleZero FitLine(const LevelTable& table, const Segment& segment, const ScaleZe
 }  // namespace
 
 ScaleZero MaximumAffine(const LevelTable& table, absl::Span<const float> weights) {
-  const WeightRange0 range = RangeOf(weights);
+  const Range range = RangeOf(weights);
   return FromRange(table, range.low, range.high);
 }
 
 ScaleZero MseAffine(const LevelTable& table, const Segment& segment) {
   constexpr int kSteps = 24;
   const double lowest = table.high() >= 15 ? 0.35 : table.high() >= 7 ? 0.2 : 0.1;
-  const WeightRange0 range = RangeOf(segment.weights);
+  const Range range = RangeOf(segment.weights);
   ScaleZero best = FromRange(table, range.low, range.high);
   if (best.scale == 0) return best;
   double error = SquaredError(table, segment, best);
@@ -85,12 +85,12 @@ ScaleZero MseAffine(const LevelTable& table, const Segment& segment) {
 
 ScaleZero KQuantAffine(const LevelTable& table, const Segment& segment) {
   constexpr int kCandidates = 20;
-  const WeightRange0 range = RangeOf(segment.weights);
+  const Range range = RangeOf(segment.weights);
   const ScaleZero whole = FromRange(table, range.low, range.high);
-  ScaleZero best = whole;
-  if (best.scale == 0) return best;
+  if (whole.scale == 0) return whole;
+  ScaleZero best = MseAffine(table, segment);
   double error = SquaredError(table, segment, best);
-  Consider(table, segment, FitLine(table, segment, whole), &error, &best);
+  Consider(table, segment, FitLine(table, segment, best), &error, &best);
   for (int t = 0; t <= kCandidates; ++t) {
     // Inverse scales (L - 1 + 0.1 t) / (high - low); beyond t = 10 the ends are clipped.
     const double factor = table.high() / (table.high() - 1 + 0.1 * t);

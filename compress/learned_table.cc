@@ -51,10 +51,12 @@ std::vector<int8_t> FirstTable(absl::Span<const Segment> groups, const TableOpti
     }
     scales.push_back(scale);
   }
-  const float unit = PowerOfTwoAbove(std::max(spread, 1.0f) / static_cast<float>(options.largest));
+  float unit = std::max(spread, 1.0f) / static_cast<float>(options.largest);
+  if (options.powers_of_two) unit = PowerOfTwoAbove(unit);
   double best_error = std::numeric_limits<double>::infinity();
   std::vector<int8_t> best;
-  for (float factor : {1.0f, 0.5f, 0.25f}) {
+  const float step = options.powers_of_two ? 0.5f : 0.8f;
+  for (float factor = 1; factor > 0.2f; factor *= step) {
     const LevelHistogram histogram = HistogramOf(groups, scales, unit * factor);
     std::vector<int8_t> levels = options.choose(histogram, options.largest);
     const double error = histogram.Error(levels);

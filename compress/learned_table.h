@@ -20,8 +20,9 @@ struct TableOptions {
 };
 
 // Alternates between the table for given scales and the scales for a given table, three rounds, and returns the best
-// table met. The first scales are the groups' root mean squares, spread over the levels by powers of two: with clipping
-// at the largest normalised weight, at a half and at a quarter of it. Group g counts with its scale squared.
+// table met. The first scales are the groups' root mean squares, spread over the levels so that the largest normalised
+// weight is the largest level, and with clipping from there down to a quarter of it: the best of these. Group g counts
+// with its scale squared.
 std::vector<int8_t> LearnTable(absl::Span<const Segment> groups, const TableOptions& options);
 
 }  // namespace octet::compress

@@ -23,7 +23,8 @@ class LevelHistogram {
   // sum h (x - level)^2 over the bins that begin in [from, to), both in half levels: 2 * 127 is level 127.
   double Cost(int from, int to, int level) const;
 
-  // Cost of weights between two neighbouring levels of a table, each at the nearer one; below the first; above the last.
+  // Cost of weights between two neighbouring levels of a table, each at the nearer one; below the first level;
+  // above the last.
   double Between(int low, int high) const;
   double Below(int first) const { return Cost(-256, 2 * first, first); }
   double Above(int last) const { return Cost(2 * last, 256, last); }
