@@ -11,10 +11,10 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "graph/test_weights.h"
 #include "onnx/export.h"
 #include "onnx/import.h"
 #include "onnx/onnx_pb.h"
-#include "onnx/test_weights.h"
 
 namespace octet::onnx_io {
 namespace {
@@ -23,6 +23,9 @@ using graph::Graph;
 using graph::Node;
 using graph::Value;
 using graph::ValueId;
+using graph::MakeWeights;
+using graph::WeightForm;
+using graph::WeightForms;
 
 constexpr int64_t kChannels = 4, kSide = 5;
 constexpr float kXScale = 0.5f, kCScale = 0.75f, kSScale = 1.25f;

@@ -7,17 +7,21 @@
 
 #include "base/float16.h"
 #include "graph/constant_quantization.h"
+#include "graph/test_weights.h"
 #include "onnx/export.h"
 #include "onnx/import.h"
 #include "onnx/test_model.h"
-#include "onnx/test_weights.h"
 
 namespace octet::onnx_io {
 namespace {
 
 using graph::Graph;
+using graph::MakeWeights;
+using graph::StoredWeights;
 using graph::Value;
 using graph::ValueId;
+using graph::WeightForm;
+using graph::WeightForms;
 using ::onnx::ModelProto;
 using ::onnx::TensorProto;
 using ::testing::AllOf;

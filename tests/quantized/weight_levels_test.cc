@@ -9,8 +9,8 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "graph/test_weights.h"
 #include "onnx/export.h"
-#include "onnx/test_weights.h"
 #include "tests/quantized/peers.h"
 
 namespace octet {
@@ -19,10 +19,10 @@ namespace {
 using graph::Graph;
 using graph::Value;
 using graph::ValueId;
-using onnx_io::MakeWeights;
-using onnx_io::StoredWeights;
-using onnx_io::WeightForm;
-using onnx_io::WeightForms;
+using graph::MakeWeights;
+using graph::StoredWeights;
+using graph::WeightForm;
+using graph::WeightForms;
 
 class Net {
  public:

@@ -1,6 +1,6 @@
 // Weights in every stored form, drawn at random, with the reals they stand for by plain loops; for tests only.
-#ifndef OCTET_ONNX_TEST_WEIGHTS_H_
-#define OCTET_ONNX_TEST_WEIGHTS_H_
+#ifndef OCTET_GRAPH_TEST_WEIGHTS_H_
+#define OCTET_GRAPH_TEST_WEIGHTS_H_
 
 #include <memory>
 #include <string>
@@ -10,7 +10,7 @@
 #include "base/rng.h"
 #include "graph/graph.h"
 
-namespace octet::onnx_io {
+namespace octet::graph {
 
 enum class Share : uint8_t { kTensor, kChannel, kGroup };  // one scale
 
@@ -42,7 +42,7 @@ inline std::vector<WeightForm> WeightForms() {
 }
 
 struct StoredWeights {
-  graph::Value value;        // without name
+  Value value;        // without name
   std::vector<float> reals;  // in the value's shape
 };
 
@@ -54,7 +54,7 @@ inline StoredWeights MakeWeights(const WeightForm& form, const Shape& shape, int
   int64_t positions = 1;
   for (size_t d = 2; d < shape.size(); ++d) positions *= shape[d];
   StoredWeights out;
-  graph::Value& v = out.value;
+  Value& v = out.value;
   v.dtype = form.dtype;
   v.shape = shape;
   QuantParams& q = v.quant.emplace();
@@ -105,6 +105,6 @@ inline StoredWeights MakeWeights(const WeightForm& form, const Shape& shape, int
   return out;
 }
 
-}  // namespace octet::onnx_io
+}  // namespace octet::graph
 
-#endif  // OCTET_ONNX_TEST_WEIGHTS_H_
+#endif  // OCTET_GRAPH_TEST_WEIGHTS_H_
