@@ -99,6 +99,24 @@ TEST(WeightLevels, BranchesReadThem) {
   }
 }
 
+// Stored the other way round: codes and scales are transposed, or the reals.
+TEST(WeightLevels, AreTransposed) {
+  for (const WeightForm& form : WeightForms()) {
+    SCOPED_TRACE(form.name);
+    const StoredWeights weights = MakeWeights(form, {5, 36}, 0, 1);
+    GraphMaker m;
+    const ValueId x = m.Input("x", {2, 36});
+    const ValueId turned = m.Node("Transpose", {AddWeights(&m.g, weights, "w")}, "turned");
+    m.Output(m.Node("MatMul", {x, turned}, "y"));
+    const auto program = Compiled(std::move(m.g));
+    ASSERT_NE(program, nullptr);
+    std::vector<float> reals;
+    for (size_t i = 0; i < 36 * 5; ++i) reals.push_back(weights.reals[i % 5 * 36 + i / 5]);
+    const std::vector<float> source = Ramp(72);
+    ExpectNear(Output(*program, {Tensor::FromF32({2, 36}, source)}), Product(source, reals, 36, 5), reals, 5);
+  }
+}
+
 // Other shapes after the codes are gone: the weight store has what the kernels need.
 TEST(WeightLevels, OutliveTheirInitializers) {
   for (const WeightForm& form : WeightForms()) {

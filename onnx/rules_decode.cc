@@ -1,7 +1,8 @@
 // DecodeWeights of domain ai.octet: the node becomes a constant with levels (docs/format.md). Whatever the compressor
 // would not have written is refused.
 #include <algorithm>
-#include <cmath>
+#include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
