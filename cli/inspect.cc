@@ -125,6 +125,36 @@ int64_t LargestInitializer(const graph::Graph& graph) {
   return largest;
 }
 
+// "u2 of 3 levels, a scale for 64": how a constant with quant is stored.
+std::string StoredForm(const graph::Value& value) {
+  const QuantParams& quant = *value.quant;
+  std::string form(NameOf(value.dtype));
+  if (quant.vector > 1) {
+    form = absl::StrCat("bytes for ", quant.vector, " weights");
+  } else if (!quant.levels.empty()) {
+    absl::StrAppend(&form, " of ", quant.levels.size(), " levels");
+  }
+  if (quant.block > 0) return absl::StrCat(form, ", a scale for ", quant.block);
+  return absl::StrCat(form, quant.per_tensor() ? ", one scale" : ", a scale per channel");
+}
+
+// What the file stores weights as, the most bytes first.
+void PrintStoredForms(const graph::Graph& graph) {
+  std::map<std::string, std::pair<int, int64_t>> forms;  // constants, bytes
+  for (const graph::Value& value : graph.values) {
+    if (!value.is_constant() || !value.quant.has_value()) continue;
+    auto& [count, bytes] = forms[StoredForm(value)];
+    ++count;
+    bytes += value.data->size_bytes();
+  }
+  std::vector<std::pair<std::string, std::pair<int, int64_t>>> sorted(forms.begin(), forms.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second.second > b.second.second; });
+  for (const auto& [form, sum] : sorted) {
+    std::printf("stored  %s: %d constants, %s\n", form.c_str(), sum.first, Bytes(sum.second).c_str());
+  }
+}
+
 }  // namespace
 
 absl::Status Inspect(const Words& words) {
@@ -137,6 +167,7 @@ absl::Status Inspect(const Words& words) {
   std::vector<std::string> metadata;
   for (const auto& [key, value] : graph.metadata) metadata.push_back(absl::StrCat(key, " = ", value));
   std::sort(metadata.begin(), metadata.end());
+  PrintStoredForms(graph);
   absl::StatusOr<std::shared_ptr<engine::Program>> program = engine::Program::Compile(std::move(graph));
   if (!program.ok()) return Annotate(program.status(), words[0]);
   PrintSignature(**program);

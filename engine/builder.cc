@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "graph/constant_quantization.h"
 #include "kernels/quantize/quantize.h"
 
 namespace octet::engine {
@@ -14,6 +15,8 @@ namespace octet::engine {
 using graph::ValueId;
 using kernels::Layout;
 using kernels::TensorSpec;
+
+bool HasLevels(const graph::Value& value) { return value.quant.has_value() && !value.quant->levels.empty(); }
 
 bool LayoutIsTrivial(absl::Span<const int64_t> shape) {
   if (shape.size() < 3 || shape[1] == 1) return true;
@@ -48,6 +51,10 @@ TensorSpec Builder::OutputSpec(ValueId id, Layout layout) const {
   spec.shape = info(id).shape;
   spec.quant = value.quant;
   spec.dtype = value.quant.has_value() ? value.dtype : info(id).dtype;
+  if (HasLevels(value)) {
+    spec.quant.reset();
+    spec.dtype = DType::kF32;
+  }
   spec.layout = LayoutIsTrivial(spec.shape) ? Layout::kPlain : layout;
   return spec;
 }
@@ -93,6 +100,11 @@ absl::StatusOr<Location> Builder::RawConstant(ValueId id) {
         if (tensor == nullptr) {
           return absl::InternalError(
               absl::StrCat("constant '", value.name, "' was released before it was packed"));
+        }
+        Tensor reals;
+        if (HasLevels(value)) {
+          OCTET_ASSIGN_OR_RETURN(reals, graph::DequantizeTensor(*tensor, *value.quant));
+          tensor = &reals;
         }
         OCTET_ASSIGN_OR_RETURN(Buffer data, Buffer::Allocate(tensor->size_bytes()));
         if (tensor->size_bytes() > 0) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "engine/host_nodes.h"
+#include "graph/constant_quantization.h"
 #include "engine/specialise.h"
 #include "graph/shape_inference.h"
 
@@ -182,6 +183,8 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, cons
   std::vector<Tensor> operands;
   for (graph::ValueId id : node.inputs) {
     operands.push_back(id == graph::kNoValue ? Tensor() : *InfoOf(infos, id).constant);
+    if (id == graph::kNoValue || !graph.value(id).quant.has_value()) continue;
+    OCTET_ASSIGN_OR_RETURN(operands.back(), graph::DequantizeTensor(operands.back(), *graph.value(id).quant));
   }
   absl::StatusOr<std::vector<Tensor>> results = RunHostNode(node, operands);
   if (!results.ok()) return Annotate(results.status(), Describe(graph, node));
@@ -191,7 +194,14 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const graph::Graph& graph, cons
 absl::StatusOr<std::vector<Tensor>> RunNodeAlone(const graph::Graph& alone, absl::Span<const Tensor> operands,
                                                  int64_t max_bytes) {
   const Node& node = alone.nodes[0];
-  if (IsHostOperator(node)) return RunHostNode(node, operands);
+  if (IsHostOperator(node)) {
+    std::vector<Tensor> read(operands.begin(), operands.end());
+    for (size_t i = 0; i < read.size(); ++i) {
+      if (!read[i].valid() || !HasLevels(alone.value(node.inputs[i]))) continue;
+      OCTET_ASSIGN_OR_RETURN(read[i], graph::DequantizeTensor(read[i], *alone.value(node.inputs[i]).quant));
+    }
+    return RunHostNode(node, read);
+  }
   std::vector<ValueInfo> infos(alone.values.size());
   std::vector<graph::OperandInfo> known;
   std::vector<std::pair<graph::ValueId, const std::byte*>> computed;
@@ -207,7 +217,9 @@ absl::StatusOr<std::vector<Tensor>> RunNodeAlone(const graph::Graph& alone, absl
       info.local = true;
       // Constants are copied, so slices of a file get aligned on the way.
       const bool aligned = reinterpret_cast<uintptr_t>(t.data()) % Buffer::kAlignment == 0;
-      info.is_constant = IsShapeOperator(node) || !aligned || t.size_bytes() <= kSmallConstantBytes;
+      // Codes become reals on the way, too.
+      info.is_constant = IsShapeOperator(node) || !aligned || t.size_bytes() <= kSmallConstantBytes ||
+                         HasLevels(alone.value(node.inputs[i]));
       if (info.is_constant) info.constant = &t;
       if (!info.is_constant && !seen) computed.emplace_back(node.inputs[i], t.data());
       operand.dtype = alone.value(node.inputs[i]).quant.has_value() ? DType::kF32 : t.dtype();

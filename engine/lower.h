@@ -32,7 +32,7 @@ void AddNormalizeRules(LowerTable* table);    // lower_normalize.cc
 void AddDeconvRule(LowerTable* table);        // lower_deconv.cc
 void AddRecurrentRules(LowerTable* table);    // lower_rnn.cc
 
-// A constant with quant as f32 reals, under a key of its own in the weight store.
+// A constant with quant, or of another float type, as f32 reals, under a key of its own in the weight store.
 absl::StatusOr<kernels::ConstantSpec> DequantizedConstant(Builder& b, graph::ValueId id, bool* local);
 
 // An operand as moving operators take it: plain, stored integers kept where one scale and zero point serve them all.

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "engine/builder.h"
 #include "engine/lower.h"
+#include "graph/constant_quantization.h"
 #include "kernels/concat/concat.h"
 #include "kernels/movement/movement.h"
 #include "kernels/quantize/quantize.h"
@@ -427,11 +428,12 @@ absl::StatusOr<kernels::ConstantSpec> DequantizedConstant(Builder& b, graph::Val
   // A key space of its own: the integers of the same constant may be packed as well.
   constexpr int kReals = 1 << 30;
   kernels::ConstantSpec spec = b.Constant(id, local);
-  if (spec.tensor.valid()) {
+  if (spec.tensor.valid() && spec.quant.has_value()) {
+    OCTET_ASSIGN_OR_RETURN(spec.tensor, graph::DequantizeTensor(spec.tensor, *spec.quant));
+  } else if (spec.tensor.valid()) {
     TensorSpec from = b.OutputSpec(id, Layout::kPlain);
     TensorSpec to = from;
     to.dtype = DType::kF32;
-    to.quant.reset();
     OCTET_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Kernel> kernel,
                            kernels::CreateConvert({from, to}, b.env()));
     OCTET_ASSIGN_OR_RETURN(Buffer out, Buffer::Allocate(to.size_bytes()));

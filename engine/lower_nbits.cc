@@ -89,6 +89,7 @@ bool IsNBitsProduct(const Builder& b, const Node& node) {
   if (node.op == "Gemm" && node.GetInt("transA", 0) != 0) return false;
   const graph::Value& weights = b.graph().value(node.inputs[1]);
   if (!b.info(node.inputs[1]).is_constant || !weights.quant.has_value()) return false;
+  if (HasLevels(weights)) return false;  // read as f32 reals
   if (BitsOf(weights.dtype) != 4 && weights.quant->block == 0) return false;
   if (b.info(node.inputs[0]).shape.empty() || NumElements(b.info(node.inputs[1]).shape) == 0)
     return false;

@@ -184,8 +184,8 @@ class Absorber {
   ValueId RealConstant(ValueId xq, ValueId x) {
     const auto known = reals_.find(xq);
     if (known != reals_.end()) return known->second;
-    std::optional<Tensor> reals = DequantizeTensor(*graph_.value(xq).data, *graph_.value(xq).quant);
-    if (!reals.has_value()) return x;
+    absl::StatusOr<Tensor> reals = DequantizeTensor(*graph_.value(xq).data, *graph_.value(xq).quant);
+    if (!reals.ok()) return x;
     if (names_.empty()) {
       for (const Value& value : graph_.values) names_.insert(value.name);
     }

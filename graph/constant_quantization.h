@@ -1,7 +1,7 @@
-// Constants between their real and their stored form; internal to graph/.
+// Constants between their real and their stored form.
 //
-//   stored = saturate(round_half_even(real / scale) + zero_point)        real = (stored -
-//   zero_point) * scale
+//   stored = saturate(round_half_even(real / scale) + zero_point)
+//   real = f32(stored - zero_point) * scale, or f32(level) * scale of values with levels (base/quantization.h)
 //
 // Source: ONNX QuantizeLinear-21, DequantizeLinear-21.
 #ifndef OCTET_GRAPH_CONSTANT_QUANTIZATION_H_
@@ -9,6 +9,7 @@
 
 #include <optional>
 
+#include "absl/status/statusor.h"
 #include "base/dtype.h"
 #include "base/quantization.h"
 #include "base/tensor.h"
@@ -18,8 +19,10 @@ namespace octet::graph {
 // nullopt when shape and parameters disagree or `dtype` is not an integer type of at most 32 bits.
 std::optional<Tensor> QuantizeTensor(const Tensor& reals, DType dtype, const QuantParams& quant);
 
-// f32; nullopt when shape and parameters disagree.
-std::optional<Tensor> DequantizeTensor(const Tensor& stored, const QuantParams& quant);
+// The f32 reals of a constant, whatever its grid: how everything that has no kernel for its stored form reads it.
+// Requires: codes with levels have passed CheckCodes. Errors: kInvalidArgument when shape and parameters disagree,
+// kResourceExhausted.
+absl::StatusOr<Tensor> DequantizeTensor(const Tensor& stored, const QuantParams& quant);
 
 }  // namespace octet::graph
 

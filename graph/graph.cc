@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "graph/weight_levels.h"
 
 namespace octet::graph {
 namespace {
@@ -80,6 +81,22 @@ class CaptureIndex {
   absl::flat_hash_map<absl::string_view, ValueId> by_name_;
 };
 
+// Of a value that nobody reads the content is gone, but not the quant.
+absl::Status CheckWeightLevels(const Value& value, const std::string& who) {
+  if (value.quant->levels.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(who, ": vectors of ", value.quant->vector, " without levels"));
+  }
+  if (!value.is_constant() || value.data->dtype() != value.dtype) return absl::OkStatus();  // refused by Validate
+  OCTET_RETURN_IF_ERROR(Annotate(CheckLevels(value.dtype, value.data->shape(), *value.quant), who));
+  return Annotate(CheckCodes(*value.data, *value.quant), who);
+}
+
+absl::Status CheckComputed(const Value& value) {
+  if (!value.quant.has_value() || value.quant->levels.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("value '", value.name, "': quantization has levels, which only constants may have"));
+}
+
 absl::Status CheckQuant(const Value& value) {
   const QuantParams& quant = *value.quant;
   const std::string who = absl::StrCat("value '", value.name, "': quantization");
@@ -92,6 +109,7 @@ absl::Status CheckQuant(const Value& value) {
     return absl::InvalidArgumentError(absl::StrCat(who, " has ", quant.scale.size(), " scales and ",
                                                    quant.zero_point.size(), " zero points"));
   }
+  if (!quant.levels.empty() || quant.vector != 1) return CheckWeightLevels(value, who);
   if (quant.per_tensor()) {
     if (quant.scale.size() == 1) return absl::OkStatus();
     return absl::InvalidArgumentError(
@@ -280,6 +298,7 @@ absl::Status Graph::Validate() const {
       return absl::InvalidArgumentError(
           absl::StrCat("input '", value(id).name, "' is repeated or a constant"));
     }
+    OCTET_RETURN_IF_ERROR(CheckComputed(value(id)));
     ready[static_cast<size_t>(id)] = true;
   }
   CaptureIndex captures(*this);
@@ -308,6 +327,7 @@ absl::Status Graph::Validate() const {
         return absl::InvalidArgumentError(absl::StrCat(
             Describe(*this, node), " writes '", value(id).name, "', which has a value already"));
       }
+      OCTET_RETURN_IF_ERROR(CheckComputed(value(id)));
       ready[static_cast<size_t>(id)] = true;
     }
   }

@@ -107,7 +107,8 @@ class Graph {
   // A name that no value has, starting with `stem`.
   std::string UniqueName(absl::string_view stem) const;
 
-  // Checks the invariants above: ids in range, topological order, one producer, unique names.
+  // Checks the invariants above: ids in range, topological order, one producer, unique names; quant that fits its value,
+  // levels on constants only and one for every code.
   absl::Status Validate() const;
 };
 

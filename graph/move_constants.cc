@@ -52,17 +52,18 @@ std::vector<T> Reordered(const std::vector<T>& values, const std::vector<int64_t
 
 Tensor TransposedTensor(const Tensor& from, const std::vector<int64_t>& perm) {
   const std::vector<int64_t> order = SourceOrder(from.shape(), perm);
-  const bool nibbles = BitsOf(from.dtype()) == 4;
+  const auto bits = static_cast<size_t>(BitsOf(from.dtype()));
   const Shape shape = Permuted(from.shape(), perm);
   auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(from.size_bytes()));
   for (size_t i = 0; i < order.size(); ++i) {
     const auto source = static_cast<size_t>(order[i]);
-    if (!nibbles) {
+    if (bits == 8) {
       (*bytes)[i] = from.data()[source];
       continue;
     }
-    const std::byte code = (from.data()[source / 2] >> (source % 2 * 4)) & std::byte{15};
-    (*bytes)[i / 2] |= code << (i % 2 * 4);
+    const std::byte mask{static_cast<uint8_t>((1 << bits) - 1)};
+    const std::byte code = (from.data()[source * bits / 8] >> (source * bits % 8)) & mask;
+    (*bytes)[i * bits / 8] |= code << (i * bits % 8);
   }
   const std::byte* data = bytes->data();
   return Tensor(from.dtype(), shape, data, std::move(bytes));
@@ -92,6 +93,7 @@ std::vector<int64_t> PermOf(const Graph& graph, const Node& node) {
   if (!node.domain.empty() || node.op != "Transpose" || graph.IsOutput(node.outputs[0])) return {};
   const Value &from = graph.value(node.inputs[0]), &to = graph.value(node.outputs[0]);
   if (!from.is_constant() || !from.quant.has_value() || BitsOf(from.dtype) > 8 || to.quant.has_value()) return {};
+  if (from.quant->vector > 1) return {};  // the order of its codes is tied to its shape
   const size_t rank = from.data->shape().size();
   std::vector<int64_t> reversed(rank);
   std::iota(reversed.rbegin(), reversed.rend(), 0);

@@ -13,7 +13,9 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/float16.h"
 #include "base/status.h"
+#include "onnx/decode_weights.h"
 #include "onnx/export_opset.h"
 #include "onnx/onnx_pb.h"
 #include "onnx/tensors.h"
@@ -100,6 +102,32 @@ absl::StatusOr<std::vector<int64_t>> ScaleDims(const Value& value) {
   return dims;
 }
 
+bool HasLevels(const Value& value) { return value.quant.has_value() && !value.quant->levels.empty(); }
+
+// Whether a value's scales are worth storing as f16 and all of them are normal numbers there.
+bool StoresHalfScales(const Value& value) {
+  constexpr size_t kFew = 64;
+  constexpr float kLeastNormal = 0x1p-14f;
+  if (!value.is_constant() || BitsOf(value.dtype) > 4 || value.quant->scale.size() <= kFew) return false;
+  return std::all_of(value.quant->scale.begin(), value.quant->scale.end(),
+                     [](float s) { return s >= kLeastNormal && F32FromF16(F16FromF32(s)) == s; });
+}
+
+void SetScales(const Value& value, absl::Span<const int64_t> dims, const std::string& name, TensorProto* proto) {
+  const std::vector<float>& scale = value.quant->scale;
+  proto->set_name(name);
+  proto->mutable_dims()->Assign(dims.begin(), dims.end());
+  if (!StoresHalfScales(value)) {
+    proto->set_data_type(TensorProto::FLOAT);
+    proto->set_raw_data(scale.data(), scale.size() * sizeof(float));
+    return;
+  }
+  std::vector<uint16_t> half(scale.size());
+  std::transform(scale.begin(), scale.end(), half.begin(), F16FromF32);
+  proto->set_data_type(TensorProto::FLOAT16);
+  proto->set_raw_data(half.data(), half.size() * sizeof(uint16_t));
+}
+
 absl::Status TooLarge() {
   return absl::ResourceExhaustedError("the model is larger than 2 GB, the limit of one ONNX file");
 }
@@ -125,6 +153,7 @@ struct Shared {
   Names names;  // of values
   Names node_names;
   std::vector<std::string> domains;
+  bool decodes = false;  // a node is DecodeWeights
 };
 
 // Writes one graph; its subgraphs by exporters of their own.
@@ -215,6 +244,10 @@ class Exporter {
         return absl::UnimplementedError(absl::StrCat("output '", graph_.value(id).name,
                                                      "' is given twice, which ONNX cannot say"));
       }
+      if (HasLevels(graph_.value(id))) {
+        return absl::UnimplementedError(
+            absl::StrCat("output '", graph_.value(id).name, "' has levels, which ONNX cannot say of an output"));
+      }
       SetType(graph_.value(id), proto_.add_output());
     }
     return absl::OkStatus();
@@ -238,16 +271,73 @@ class Exporter {
       bytes += value.data->size_bytes();
       if (bytes > INT_MAX) return TooLarge();
       TensorProto* proto = proto_.add_initializer();
-      proto->set_name(value.name);
       SetTensor(*value.data, proto);
+      proto->set_name(value.name);
+      if (!HasLevels(value)) continue;
+      proto->set_data_type(TensorProto::UINT8);
+      proto->clear_dims();
+      proto->add_dims(value.data->size_bytes());
     }
     return absl::OkStatus();
   }
 
   struct ParameterNames {
     std::string scale;
-    std::string zero_point;  // "" for s32, whose zero point is always zero
+    std::string zero_point;  // "" for s32, whose zero point is always zero, and where a block's would be
   };
+
+  // Name of the f32 scales of a value: an initializer, or a Cast of one in f16.
+  std::string AddScales(const Value& value, absl::Span<const int64_t> dims) {
+    const std::string name = UniqueName(absl::StrCat(value.name, "_scale"));
+    if (!StoresHalfScales(value)) {
+      SetScales(value, dims, name, proto_.add_initializer());
+      return name;
+    }
+    const std::string half = UniqueName(absl::StrCat(name, "_f16"));
+    SetScales(value, dims, half, proto_.add_initializer());
+    NodeProto* cast = proto_.add_node();
+    cast->set_op_type("Cast");
+    cast->set_name(UniqueNodeName("", name));
+    cast->add_input(half);
+    cast->add_output(name);
+    AttributeProto* to = cast->add_attribute();
+    to->set_name("to");
+    to->set_type(AttributeProto::INT);
+    to->set_i(TensorProto::FLOAT);
+    return name;
+  }
+
+  // Name of the reals of a constant with levels; one node for all that read it.
+  absl::StatusOr<std::string> AddDecode(ValueId id, const std::string& node_name, const std::string& output) {
+    const Value& value = graph_.value(id);
+    if (!value.shape.has_value()) return absl::UnimplementedError(absl::StrCat("value '", value.name, "' has no shape"));
+    const QuantParams& quant = *value.quant;
+    const DecodeAttributes a = DecodeAttributesOf(value.dtype, *value.shape, quant);
+    const std::string levels = UniqueName(absl::StrCat(value.name, "_levels"));
+    const std::string scales = UniqueName(absl::StrCat(value.name, "_scale"));
+    TensorProto* table = proto_.add_initializer();
+    SetTensor(Tensor::FromValues<int8_t>(
+                  DType::kS8, {static_cast<int64_t>(quant.levels.size()) / quant.vector, quant.vector}, quant.levels),
+              table);
+    table->set_name(levels);
+    SetScales(value, a.scales, scales, proto_.add_initializer());
+    NodeProto* node = proto_.add_node();
+    node->set_op_type(std::string(kDecodeWeights));
+    node->set_domain(std::string(kOctetDomain));
+    node->set_name(UniqueNodeName(node_name, output));
+    for (const std::string& input : {value.name, levels, scales}) node->add_input(input);
+    node->add_output(output);
+    const std::pair<const char*, graph::Attribute> attributes[] = {
+        {"axis", int64_t{quant.axis}}, {"bits", a.bits},     {"block", quant.block},
+        {"perm", a.perm},              {"shape", std::vector<int64_t>(value.shape->begin(), value.shape->end())},
+        {"stored", a.stored}};
+    for (const auto& [key, attribute] : attributes) {
+      OCTET_RETURN_IF_ERROR(SetAttribute(key, attribute, node->add_attribute()));
+    }
+    shared_.domains.emplace_back(kOctetDomain);
+    shared_.decodes = true;
+    return output;
+  }
 
   // Initializers that hold the quant of a value; made once.
   absl::StatusOr<ParameterNames> ParametersOf(ValueId id) {
@@ -257,12 +347,10 @@ class Exporter {
     const QuantParams& quant = *value.quant;
     OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> dims, ScaleDims(value));
     ParameterNames names;
-    names.scale = UniqueName(absl::StrCat(value.name, "_scale"));
-    TensorProto* scale = proto_.add_initializer();
-    scale->set_name(names.scale);
-    scale->set_data_type(TensorProto::FLOAT);
-    scale->mutable_dims()->Assign(dims.begin(), dims.end());
-    scale->set_raw_data(quant.scale.data(), quant.scale.size() * sizeof(float));
+    names.scale = AddScales(value, dims);
+    const bool all_zero =
+        std::all_of(quant.zero_point.begin(), quant.zero_point.end(), [](int32_t z) { return z == 0; });
+    if (quant.block > 0 && all_zero && value.is_constant()) return parameters_.emplace(id, std::move(names)).first->second;
     if (value.dtype != DType::kS32) {
       names.zero_point = UniqueName(absl::StrCat(value.name, "_zero_point"));
       TensorProto* zero = proto_.add_initializer();
@@ -270,8 +358,7 @@ class Exporter {
       zero->set_data_type(DTypeToOnnx(value.dtype));
       zero->mutable_dims()->Assign(dims.begin(), dims.end());
       zero->set_raw_data(PackZeroPoints(value.dtype, quant));
-    } else if (std::any_of(quant.zero_point.begin(), quant.zero_point.end(),
-                           [](int32_t z) { return z != 0; })) {
+    } else if (!all_zero) {
       return absl::UnimplementedError(
           absl::StrCat("value '", value.name, "': s32 with a zero point other than 0"));
     }
@@ -302,6 +389,13 @@ class Exporter {
   absl::StatusOr<std::string> NameForRead(const Node& node, ValueId id) {
     if (id == kNoValue) return std::string();
     const Value& value = graph_.value(id);
+    if (HasLevels(value)) {
+      std::string& reals = decoded_[id];
+      if (reals.empty()) {
+        OCTET_ASSIGN_OR_RETURN(reals, AddDecode(id, "", UniqueName(absl::StrCat(value.name, "_dequantized"))));
+      }
+      return reals;
+    }
     const bool shape_only = node.op == "Shape" || node.op == "Size";
     if (!value.quant.has_value() || shape_only) return value.name;
     const std::string real = UniqueName(absl::StrCat(value.name, "_dequantized"));
@@ -313,6 +407,9 @@ class Exporter {
     if (node.op == "Quantize") {
       return AddConversion("QuantizeLinear", node.name, node.outputs[0],
                            graph_.value(node.inputs[0]).name, graph_.value(node.outputs[0]).name);
+    }
+    if (node.op == "Dequantize" && HasLevels(graph_.value(node.inputs[0]))) {
+      return AddDecode(node.inputs[0], node.name, graph_.value(node.outputs[0]).name).status();
     }
     if (node.op == "Dequantize") {
       return AddConversion("DequantizeLinear", node.name, node.inputs[0],
@@ -380,6 +477,7 @@ class Exporter {
   Shared& shared_;
   const int64_t opset_;
   absl::flat_hash_map<ValueId, ParameterNames> parameters_;
+  absl::flat_hash_map<ValueId, std::string> decoded_;
 };
 
 void AddModelFields(const Graph& graph, Shared& shared, ModelProto* model) {
@@ -393,6 +491,7 @@ void AddModelFields(const Graph& graph, Shared& shared, ModelProto* model) {
     import->set_domain(domain);
     import->set_version(1);
   }
+  if (shared.decodes) AddDecodeFunction(shared.opset, model);
   std::vector<std::string> keys;
   for (const auto& [key, value] : graph.metadata) keys.push_back(key);
   std::sort(keys.begin(), keys.end());

@@ -50,6 +50,7 @@ bool NeedsNew(const Graph& graph, const Node& node) {
 }
 
 bool NeedsNew(const Value& value) {
+  if (value.quant.has_value() && !value.quant->levels.empty()) return false;  // DecodeWeights needs no type of its own
   const int bits = BitsOf(value.dtype);
   return bits == 4 || (value.quant.has_value() && (value.quant->block > 0 || bits == 16));
 }

@@ -10,8 +10,7 @@
 
 namespace octet::onnx_io {
 
-// 17, or 21 when a value has blocked, 4-bit or 16-bit quant or a node says what came after
-// opset 17.
+// 17, or 21 when a value without levels has blocked, 4-bit or 16-bit quant or a node says what came after opset 17.
 int64_t RequiredOpset(const graph::Graph& graph);
 
 // True for the constant axes of a reduction that opset 17 writes as an attribute.

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "graph/test_weights.h"
 #include "onnx/export.h"
 #include "onnx/import.h"
 #include "onnx/onnx_pb.h"
@@ -22,6 +23,9 @@ using graph::Graph;
 using graph::Node;
 using graph::Value;
 using graph::ValueId;
+using graph::MakeWeights;
+using graph::WeightForm;
+using graph::WeightForms;
 
 constexpr int64_t kChannels = 4, kSide = 5;
 constexpr float kXScale = 0.5f, kCScale = 0.75f, kSScale = 1.25f;
@@ -152,6 +156,44 @@ TEST(ExportInOnnxRuntime, RunsFusedAndAgreesWithTheDefinition) {
   }
   EXPECT_LE(differ, 3);
   EXPECT_GT(*std::max_element(y.begin(), y.end()), 0);
+}
+
+// ONNX Runtime computes the weights once, when it loads the file: nothing of the function is left.
+TEST(ExportInOnnxRuntime, FoldsDecodeWeights) {
+  for (const WeightForm& form : WeightForms()) {
+    if (form.levels == 0) continue;
+    SCOPED_TRACE(form.name);
+    const Shape shape = {8, 36, 3, 3};
+    Graph g;
+    Value x;
+    x.name = "x";
+    x.dtype = DType::kF32;
+    x.shape = Shape{1, 36, 3, 3};
+    Value w = MakeWeights(form, shape, 0, 1).value, y = x;
+    w.name = "w";
+    y.name = "y";
+    y.shape = Shape{1, 8, 1, 1};
+    const ValueId in = g.AddValue(x), weights = g.AddValue(w), out = g.AddValue(y);
+    g.inputs = {in};
+    g.outputs = {out};
+    g.nodes.push_back({"Conv", "", "conv", {in, weights}, {out}, {}});
+    const auto bytes = ExportModel(g);
+    ASSERT_TRUE(bytes.ok()) << bytes.status();
+    const std::string optimized =
+        (std::filesystem::temp_directory_path() / ("octet_ort_levels_" + std::to_string(getpid()))).string();
+    try {
+      Ort::Env env(ORT_LOGGING_LEVEL_ERROR, "octet");
+      Ort::SessionOptions options;
+      options.SetGraphOptimizationLevel(ORT_ENABLE_EXTENDED);
+      options.SetOptimizedModelFilePath(optimized.c_str());
+      Ort::Session session(env, bytes->data(), bytes->size(), options);
+    } catch (const Ort::Exception& e) {
+      FAIL() << e.what();
+    }
+    const auto ops = OperatorsOf(optimized);
+    std::filesystem::remove(optimized);
+    EXPECT_EQ(ops, (std::map<std::string, int>{{"Conv", 1}}));
+  }
 }
 
 // Runs a model on inputs drawn from a seed; free dimensions are 1.

@@ -15,6 +15,7 @@
 #include "graph/control_flow.h"
 #include "graph/rewrites.h"
 #include "graph/shape_inference.h"
+#include "onnx/decode_weights.h"
 #include "onnx/node_importer.h"
 #include "onnx/node_order.h"
 #include "onnx/rules.h"
@@ -186,6 +187,10 @@ class Importer {
                                                    ", found ", model_.ir_version()));
     }
     for (const auto& import : model_.opset_import()) {
+      if (import.domain() == kOctetDomain && import.version() != kOctetVersion) {
+        return absl::UnimplementedError(absl::StrCat("opset of ", kOctetDomain, ": expected ", kOctetVersion,
+                                                     ", found ", import.version()));
+      }
       if (!DomainOf(import.domain()).empty()) continue;  // matters only when a node uses it
       if (state_.opset != 0 && state_.opset != import.version()) {
         return absl::InvalidArgumentError(absl::StrCat("opset ", state_.opset, " and opset ",

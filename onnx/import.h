@@ -1,6 +1,7 @@
 // ONNX files into graphs, with all distrust: a file is hostile until this returned OK.
 //
-// Accepts IR 3 to 10, default-domain opset 1 to 22 and the com.microsoft operators that import rules know. Establishes
+// Accepts IR 3 to 10, default-domain opset 1 to 22, the com.microsoft operators that import rules know and DecodeWeights
+// of ai.octet, whose function in the file is not looked at. Establishes
 // the canonical form of graph/graph.h: current operator semantics, QDQ absorbed into quant, constants out of
 // `Constant` nodes and repeated inputs, topological order, types and shapes inferred.
 #ifndef OCTET_ONNX_IMPORT_H_

@@ -9,6 +9,7 @@ namespace octet::onnx_io {
 namespace {
 
 constexpr absl::string_view kMs = "com.microsoft";
+constexpr absl::string_view kOctet = "ai.octet";
 constexpr absl::string_view kConv =
     "auto_pad:s dilations:I group:i kernel_shape:I pads:I strides:I";
 constexpr absl::string_view kReduce = "axes:I keepdims:i noop_with_empty_axes:i";
@@ -257,6 +258,8 @@ constexpr Rule kRules[] = {
     {kMs, "QuickGelu", 1, 1, 1, "alpha:f", TranslateQuickGelu},
     {kMs, "SkipLayerNormalization", 3, 5, 4, "epsilon:f", TranslateSkipLayerNormalization},
     {kMs, "QuantizeLinear", 2, 3, 1, "axis:i block_size:i", TranslateQuantizeLinear},
+    {kOctet, "DecodeWeights", 3, 3, 1, "axis:i bits:i block:i perm:I shape:I stored:I",
+     TranslateDecodeWeights},
 };
 
 struct Refusal {

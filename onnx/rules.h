@@ -98,6 +98,9 @@ absl::Status TranslateDynamicQuantizeMatMul(NodeImporter& node);
 // rules_nbits.cc: blocked weights.
 absl::Status TranslateMatMulNBits(NodeImporter& node);
 
+// rules_decode.cc: weights on grids of levels.
+absl::Status TranslateDecodeWeights(NodeImporter& node);
+
 // rules_fused.cc: what ONNX Runtime's optimizer writes.
 absl::Status TranslateFusedConv(NodeImporter& node);
 absl::Status TranslateFusedGemm(NodeImporter& node);
