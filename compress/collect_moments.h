@@ -10,7 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "compress/compress.h"
+#include "compress/options.h"
 #include "compress/moments.h"
 #include "data/sample_reader.h"
 #include "graph/graph.h"
