@@ -306,8 +306,6 @@ TEST(GramErrorTest, IsTheMeanSquaredErrorOfTheLayersOutput) {
     q.codes.push_back(static_cast<uint8_t>(NearestLevel(q.grid, w.values[i] / double{q.scale[i / 27]})));
   }
   graph::Graph changed = graph;
-  changed.value(changed.nodes[0].inputs[1]).data.reset();
-  graph::Value weights = ValueOf(q, graph, graph.nodes[0]);
   const std::vector<float> reals = q.Reals();
   std::vector<float> operand(reals.size());
   for (size_t r = 0; r < 4; ++r) {
