@@ -137,7 +137,10 @@ class Propagator {
     Statistics s;
     for (size_t c = 0; c < gamma.size(); ++c) {
       const double reach = options_.sigmas * std::fabs(gamma[c]);
-      Append({{beta[c] - reach}, {beta[c] + reach}, {beta[c]}, {std::fabs(gamma[c])}}, &s);
+      s.low.push_back(beta[c] - reach);
+      s.high.push_back(beta[c] + reach);
+      s.mean.push_back(beta[c]);
+      s.deviation.push_back(std::fabs(gamma[c]));
     }
     return s;
   }
