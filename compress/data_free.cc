@@ -221,12 +221,10 @@ class Propagator {
     const Tensor* t = n.has_input(i) ? g_.ConstantInput(n, i) : nullptr;
     if (t == nullptr || t->num_elements() == 0 || !IsFloat(t->dtype())) return std::nullopt;
     const std::vector<double> values = t->ToF64();
-    const std::vector<double> none(values.size(), 0.0);
     const Shape& shape = t->shape();
-    if (values.size() == 1) return Statistics{values, values, values, none};
     const bool per_channel = shape.size() + 1 >= rank && shape.size() <= rank &&
                              shape[shape.size() - (rank - 1)] == t->num_elements();
-    Statistics s{values, values, values, none};
+    const Statistics s{values, values, values, std::vector<double>(values.size(), 0.0)};
     return per_channel ? s : Collapsed(s);
   }
 
