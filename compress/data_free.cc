@@ -137,7 +137,10 @@ class Propagator {
     Statistics s;
     for (size_t c = 0; c < gamma.size(); ++c) {
       const double reach = options_.sigmas * std::fabs(gamma[c]);
-      Append({{beta[c] - reach}, {beta[c] + reach}, {beta[c]}, {std::fabs(gamma[c])}}, &s);
+      s.low.push_back(beta[c] - reach);
+      s.high.push_back(beta[c] + reach);
+      s.mean.push_back(beta[c]);
+      s.deviation.push_back(std::fabs(gamma[c]));
     }
     return s;
   }
@@ -218,12 +221,10 @@ class Propagator {
     const Tensor* t = n.has_input(i) ? g_.ConstantInput(n, i) : nullptr;
     if (t == nullptr || t->num_elements() == 0 || !IsFloat(t->dtype())) return std::nullopt;
     const std::vector<double> values = t->ToF64();
-    const std::vector<double> none(values.size(), 0.0);
     const Shape& shape = t->shape();
-    if (values.size() == 1) return Statistics{values, values, values, none};
     const bool per_channel = shape.size() + 1 >= rank && shape.size() <= rank &&
                              shape[shape.size() - (rank - 1)] == t->num_elements();
-    Statistics s{values, values, values, none};
+    const Statistics s{values, values, values, std::vector<double>(values.size(), 0.0)};
     return per_channel ? s : Collapsed(s);
   }
 

@@ -298,7 +298,7 @@ class DivergenceSums {
   std::vector<double> mass_, filled_, information_;
 };
 
-// Every fourth end, then its neighbours; the two ends in turn.
+// Every bin as an end (the divergence is rugged: steps of several bins miss its minimum); the two ends in turn, twice.
 Range LeastDivergence(const StreamingHistogram& h) {
   const Range all = MinMax(h);
   const DivergenceSums sums(h);
@@ -314,9 +314,9 @@ Range LeastDivergence(const StreamingHistogram& h) {
   if (highest - lowest <= kCells) return all;
   int first = lowest, last = highest;
   double best = sums.Of(first, last);
-  const auto scan = [&](bool upper, int from, int to, int stride) {
+  const auto scan = [&](bool upper, int from, int to) {
     const int other = upper ? first : last;
-    for (int end = from; end <= to; end += stride) {
+    for (int end = from; end <= to; ++end) {
       const int a = upper ? other : end, b = upper ? end : other;
       if (b - a < kCells) continue;
       const double divergence = sums.Of(a, b);
@@ -325,12 +325,9 @@ Range LeastDivergence(const StreamingHistogram& h) {
       (upper ? last : first) = end;
     }
   };
-  constexpr int kStride = 4;
   for (int round = 0; round < 2; ++round) {
-    scan(true, zero, highest, kStride);
-    scan(true, std::max(zero, last - kStride), std::min(highest, last + kStride), 1);
-    scan(false, lowest, zero, kStride);
-    scan(false, std::max(lowest, first - kStride), std::min(zero, first + kStride), 1);
+    scan(true, zero, highest);
+    scan(false, lowest, zero);
   }
   return Within({h.origin() + first * h.width(), h.origin() + last * h.width()}, all);
 }

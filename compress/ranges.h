@@ -60,7 +60,7 @@ enum class RangeMethod : uint8_t {
   kMinMax,         // all that was seen
   kMovingAverage,  // moving averages of the samples' minima and maxima
   kPercentile,     // cuts (1 - percentile) / 2 of the values on either side that is not 0's own
-  kEntropy,        // the range whose 256 cells lose least information (smallest Divergence); 4 bins apart, then refined
+  kEntropy,        // the range whose 256 cells lose least information (smallest Divergence); every bin is a candidate
   kMse,            // the range whose u8 rounding and clipping error over the histogram is smallest
   kClosedForm,     // kappa times the spread of a normal or a Laplace distribution, whichever fits better
 };
