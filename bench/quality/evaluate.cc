@@ -13,6 +13,12 @@
 namespace octet::bench {
 namespace {
 
+// Activations are a multiple of the input: a batch of 4 MB leaves them some hundred MB even in wide networks.
+int64_t BatchSize(const Tensor& sample) {
+  constexpr int64_t kBatchBytes = 4 << 20, kLargest = 64;
+  return std::clamp<int64_t>(kBatchBytes / sample.size_bytes(), 1, kLargest);
+}
+
 absl::StatusOr<std::unique_ptr<engine::Context>> MakeContext(engine::Program& program, Shape shape, int threads) {
   OCTET_ASSIGN_OR_RETURN(auto specialisation, program.Specialise({shape}, threads));
   return engine::Context::Create(std::move(specialisation));
@@ -42,15 +48,14 @@ absl::Status Gather(const engine::Program& program, const engine::Context& conte
 
 }  // namespace
 
-absl::StatusOr<Predictions> Evaluate(const std::string& model, const std::vector<Tensor>& samples, int64_t batch,
-                                     int threads) {
+absl::StatusOr<Predictions> Evaluate(const std::string& model, const std::vector<Tensor>& samples, int threads) {
   OCTET_ASSIGN_OR_RETURN(graph::Graph graph, onnx_io::ImportFile(model));
   OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<engine::Program> program, engine::Program::Compile(std::move(graph)));
   if (program->inputs().size() != 1) {
     return absl::UnimplementedError(absl::StrCat(model, " has ", program->inputs().size(), " inputs, expected one"));
   }
   SetTeamSize(threads);
-  const int64_t largest = program->batch_proof().batchable ? batch : 1;
+  const int64_t largest = program->batch_proof().batchable && !samples.empty() ? BatchSize(samples[0]) : 1;
   Predictions p;
   p.outputs.resize(program->outputs().size());
   std::unique_ptr<engine::Context> context;

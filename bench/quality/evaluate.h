@@ -11,11 +11,10 @@
 
 namespace octet::bench {
 
-// Imports the file, runs all samples (equal shapes, without batch axis) in batches of at most `batch` (one by one where
-// the network is not batchable) and gathers the outputs as f32.
+// Imports the file, runs all samples (equal shapes, without batch axis) in batches that stay in the cache (one by one
+// where the network is not batchable) and gathers the outputs as f32.
 // Errors: kUnimplemented for a network of several inputs or whose output shapes depend on data; of import and engine.
-absl::StatusOr<Predictions> Evaluate(const std::string& model, const std::vector<Tensor>& samples, int64_t batch,
-                                     int threads);
+absl::StatusOr<Predictions> Evaluate(const std::string& model, const std::vector<Tensor>& samples, int threads);
 
 }  // namespace octet::bench
 

@@ -33,7 +33,7 @@ ABSL_FLAG(std::string, fashion, "/usr/share/datasets/fashion-mnist", "folder of 
 ABSL_FLAG(std::string, shared, OCTET_SOURCE_DIR "/../shared", "folder with models/ and data/");
 ABSL_FLAG(int64_t, max_calibration, 0, "use at most this many calibration samples (0: all)");
 ABSL_FLAG(int64_t, max_evaluation, 0, "use at most this many evaluation samples (0: all)");
-ABSL_FLAG(int64_t, batch, 32, "samples per run where the network is batchable");
+ABSL_FLAG(int, layers, 0, "show this many of each scheme's worst layers");
 ABSL_FLAG(int, threads, 0, "threads of one inference (0: the CPU budget)");
 ABSL_FLAG(std::string, keep, "", "folder that keeps the compressed files and arrays (else they are removed)");
 
@@ -84,7 +84,10 @@ class Bench {
       std::fprintf(stderr, "%s: skipped: %s\n", network.name.c_str(), std::string(status.message()).c_str());
       return;
     }
-    if (!status.ok()) return Fail("float", status);
+    if (!status.ok()) {
+      for (const std::string& scheme : schemes) Fail(scheme, status);
+      return;
+    }
     for (const std::string& scheme : schemes) {
       const absl::Time start = absl::Now();
       const absl::Status done = scheme == kPeerScheme ? RunPeer() : RunScheme(scheme);
@@ -110,7 +113,7 @@ class Bench {
     cut(absl::GetFlag(FLAGS_max_evaluation), &task_.evaluation);
     cut(absl::GetFlag(FLAGS_max_evaluation), &task_.labels);
     OCTET_RETURN_IF_ERROR(WriteSamples(folder_ + "/calibration.npy", task_.calibration));
-    OCTET_ASSIGN_OR_RETURN(reference_, Evaluate(task_.model, task_.evaluation, absl::GetFlag(FLAGS_batch), threads_));
+    OCTET_ASSIGN_OR_RETURN(reference_, Evaluate(task_.model, task_.evaluation, threads_));
     float_bytes_ = static_cast<int64_t>(std::filesystem::file_size(task_.model));
     std::fprintf(stderr, "%s: %d calibration and %d evaluation samples\n", name_.c_str(),
                  static_cast<int>(task_.calibration.size()), static_cast<int>(task_.evaluation.size()));
@@ -125,32 +128,41 @@ class Bench {
     const std::string path = absl::StrCat(folder_, "/", scheme, ".onnx");
     OCTET_ASSIGN_OR_RETURN(const cli::CompressedFile file, cli::CompressFile(task_.model, folder_ + "/calibration.npy",
                                                                              data::ImageOptions{}, path, options));
-    OCTET_ASSIGN_OR_RETURN(const Predictions found,
-                           Evaluate(path, task_.evaluation, absl::GetFlag(FLAGS_batch), threads_));
+    PrintWorstLayers(file.report);
+    OCTET_ASSIGN_OR_RETURN(const Predictions found, Evaluate(path, task_.evaluation, threads_));
     return AddRows(scheme, "", file.bytes, found);
   }
 
-  // All settings of the peer; the best by the first metric is its row.
+  void PrintWorstLayers(const compress::CompressReport& report) const {
+    const size_t lines = std::min(report.layers.size(), static_cast<size_t>(std::max(0, absl::GetFlag(FLAGS_layers))));
+    for (size_t i = 0; i < lines; ++i) {
+      const compress::LayerReport& l = report.layers[i];
+      std::fprintf(stderr, "%s: %6.1f dB %s %s\n", name_.c_str(), l.sqnr_db, l.op.c_str(), l.node.c_str());
+    }
+  }
+
+  // All settings of the peer; the best on the evaluation samples, in its favour, is its row.
   absl::Status RunPeer() {
     OCTET_RETURN_IF_ERROR(WriteSamples(folder_ + "/evaluation.npy", task_.evaluation));
     OCTET_ASSIGN_OR_RETURN(const auto results, RunOrtStatic(OCTET_SOURCE_DIR "/bench/quality/ort_static.py", task_.model, folder_));
     const PeerResult* best = nullptr;
-    double best_value = 0;
+    std::vector<double> best_values;  // equal in the first metric, the next one decides
     for (const PeerResult& r : results) {
       if (!r.error.empty()) {
         std::fprintf(stderr, "%s: %s %s failed: %s\n", name_.c_str(), kPeerScheme, r.setting.c_str(), r.error.c_str());
         continue;
       }
       OCTET_RETURN_IF_ERROR(CheckShapes(r.predictions));
-      std::string all;
+      std::vector<double> values;
+      std::string text;
       for (const Metric& m : task_.metrics) {
-        absl::StrAppend(&all, " ", m.name, " ", m.value(task_, reference_, r.predictions));
+        values.push_back(m.value(task_, reference_, r.predictions));
+        absl::StrAppend(&text, " ", m.name, " ", values.back());
       }
-      std::fprintf(stderr, "%s: %s %s:%s\n", name_.c_str(), kPeerScheme, r.setting.c_str(), all.c_str());
-      const double value = task_.metrics[0].value(task_, reference_, r.predictions);
-      if (best != nullptr && value <= best_value) continue;
+      std::fprintf(stderr, "%s: %s %s:%s\n", name_.c_str(), kPeerScheme, r.setting.c_str(), text.c_str());
+      if (best != nullptr && values <= best_values) continue;
       best = &r;
-      best_value = value;
+      best_values = values;
     }
     if (best == nullptr) return absl::InternalError(absl::StrCat("every setting failed: ", results[0].error));
     return AddRows(kPeerScheme, best->setting, best->bytes, best->predictions);

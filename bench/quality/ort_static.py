@@ -11,6 +11,7 @@ Settings are METHOD-OPERATORS, all with per-channel s8 weights, u8 activations a
   METHOD     minmax; percentile (99.999 and 99.99 % of 2048 bins); entropy
   OPERATORS  all: whatever the quantizer can; products: Conv, Gemm and MatMul only
 """
+import copy
 import os
 import pathlib
 import sys
@@ -19,14 +20,17 @@ import traceback
 try:
     import numpy as np
     import onnx
+    import onnx.version_converter
     import onnx.reference  # before onnxruntime, whose operators in the same registry it would refuse
     import onnxruntime as ort
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, create_calibrator, quantize_static
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
     from onnxruntime.quantization.shape_inference import quant_pre_process
 except (ImportError, NotImplementedError) as error:
     print(f"the quantizer of python3-onnxruntime cannot be imported: {str(error).splitlines()[0]}")
     sys.exit(77)
 
+OPSET, IR = 13, 8
 STRIDE = 10  # samples whose intermediate values are held at once
 BATCH = 32
 PRODUCTS = ["Conv", "Gemm", "MatMul"]
@@ -36,7 +40,7 @@ METHODS = {
     "minmax": (CalibrationMethod.MinMax, {"symmetric": False}),
     "percentile99.999": (CalibrationMethod.Percentile, {"symmetric": False, "percentile": 99.999}),
     "percentile99.99": (CalibrationMethod.Percentile, {"symmetric": False, "percentile": 99.99}),
-    "entropy": (CalibrationMethod.Entropy, {"symmetric": False, "num_bins": 2048, "num_quantized_bins": 256}),
+    "entropy": (CalibrationMethod.Entropy, {"symmetric": False, "num_bins": 1024, "num_quantized_bins": 256}),
 }
 
 
@@ -71,9 +75,24 @@ class Reader(CalibrationDataReader):
         return {self.name: self.samples[self.at - 1:self.at]}
 
 
+def modern(model, folder):
+    """The model in an opset whose DequantizeLinear has an axis, which per-channel weights need."""
+    proto = onnx.load(str(model))
+    if all(o.version >= OPSET for o in proto.opset_import if o.domain in ("", "ai.onnx")):
+        return model
+    initializers = {i.name for i in proto.graph.initializer}
+    inputs = [i for i in proto.graph.input if i.name not in initializers]  # IR 3 repeats them
+    del proto.graph.input[:]
+    proto.graph.input.extend(inputs)
+    proto.ir_version = max(proto.ir_version, IR)
+    path = folder / "modern.onnx"
+    onnx.save(onnx.version_converter.convert_version(proto, OPSET), str(path))
+    return path
+
+
 def prepare(model, folder):
     """Shape inference and folding, as the quantizer's manual asks for; less of it where that fails."""
-    path = folder / "prepared.onnx"
+    model, path = modern(model, folder), folder / "prepared.onnx"
     for skip in ({}, {"skip_symbolic_shape": True}, {"skip_symbolic_shape": True, "skip_onnx_shape": True}):
         try:
             quant_pre_process(str(model), str(path), **skip)
@@ -83,20 +102,37 @@ def prepare(model, folder):
     return model
 
 
-def quantize(model, out, samples, method, operators):
-    """quantize_static with options of the calibrator that it has no way to pass on."""
+class Ranges:
+    """A calibrator that has calibrated: what quantize_static gets instead of starting its own."""
+
+    def __init__(self, ranges):
+        self.ranges = ranges
+
+    def collect_data(self, reader):
+        """Nothing is left to collect."""
+
+    def compute_data(self):
+        return copy.deepcopy(self.ranges)  # the quantizer adjusts them
+
+
+def calibrate(model, folder, samples, method):
+    """Ranges of all tensors the quantizer could quantize, a stride of samples at a time."""
     kind, options = METHODS[method]
+    operators = sorted(set(QLinearOpsRegistry) | set(QDQRegistry))
+    calibrator = create_calibrator(model, operators, str(folder / "augmented.onnx"), kind, extra_options=options)
+    reader = Reader(session(model).get_inputs()[0].name, samples)
+    for start in range(0, len(samples), STRIDE):
+        reader.set_range(start, min(start + STRIDE, len(samples)))
+        calibrator.collect_data(reader)
+    return Ranges(calibrator.compute_data())
+
+
+def quantize(model, out, ranges, operators):
     module = sys.modules["onnxruntime.quantization.quantize"]
-    create = module.create_calibrator
-    module.create_calibrator = lambda *args, **kwargs: create(*args, **{**kwargs, "extra_options": options})
-    try:
-        quantize_static(
-            str(model), str(out), Reader(session(model).get_inputs()[0].name, samples), quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=PRODUCTS if operators == "products" else None, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=kind,
-            extra_options={"CalibStridedMinMax": STRIDE})
-    finally:
-        module.create_calibrator = create
+    module.create_calibrator = lambda *_, **__: ranges
+    quantize_static(
+        str(model), str(out), None, quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8, op_types_to_quantize=PRODUCTS if operators == "products" else None)
 
 
 def predict(path, samples):
@@ -107,23 +143,31 @@ def predict(path, samples):
     return [np.concatenate(p).astype(np.float32) for p in zip(*parts)]
 
 
+def failure(setting, error):
+    """The line of results.txt; the log gets the whole story."""
+    traceback.print_exc()
+    return f"{setting}\terror\t{(str(error) or repr(error)).splitlines()[0][:200]}"
+
+
 def main():
     model, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     calibration, evaluation = np.load(folder / "calibration.npy"), np.load(folder / "evaluation.npy")
-    if len(calibration) >= STRIDE:
-        calibration = calibration[:len(calibration) // STRIDE * STRIDE]
     prepared = prepare(model, folder)
     lines = []
     for method in METHODS:
+        try:
+            ranges = calibrate(prepared, folder, calibration, method)
+        except Exception as error:  # pylint: disable=broad-except
+            lines.append(failure(method, error))
+            continue
         for operators in ("all", "products"):
             setting = f"{method}-{operators}"
             out = folder / f"{setting}.onnx"
             try:
-                quantize(prepared, out, calibration, method, operators)
+                quantize(prepared, out, ranges, operators)
                 outputs = predict(out, evaluation)
             except Exception as error:  # pylint: disable=broad-except
-                traceback.print_exc()
-                lines.append(f"{setting}\terror\t{(str(error) or repr(error)).splitlines()[0][:200]}")
+                lines.append(failure(setting, error))
                 continue
             for k, values in enumerate(outputs):
                 np.save(folder / f"{setting}.output_{k}.npy", np.ascontiguousarray(values))

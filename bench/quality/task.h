@@ -25,7 +25,7 @@ struct Task {
   std::string model;  // the float ONNX file; one f32 input
   std::vector<Tensor> calibration, evaluation;  // f32, equal shapes, without batch axis
   std::vector<int64_t> labels;                  // of the evaluation samples; empty where there are none
-  std::vector<Metric> metrics;                  // the first decides which of several settings is the best
+  std::vector<Metric> metrics;                  // in the order in which they decide which of several settings is best
 };
 
 // Where the inputs lie.

@@ -164,7 +164,8 @@ const std::vector<Network>& Networks() {
        }},
       {"mobilenetv2-torch-dq32",
        [](const Sources& s) {
-         return Photos(s, "mobilenetv2-torch-dq32", "size=224,short=256,mean=.485:.456:.406,std=.229:.224:.225", 0,
+         // The file says 244 x 244; the share of the crop is ImageNet's 224 of 256.
+         return Photos(s, "mobilenetv2-torch-dq32", "size=244,short=279,mean=.485:.456:.406,std=.229:.224:.225", 0,
                        {Agreement(), Top1(), Sqnr()});
        }},
       {"dnsmos-p835", Speech},
