@@ -40,7 +40,7 @@ METHODS = {
     "minmax": (CalibrationMethod.MinMax, {"symmetric": False}),
     "percentile99.999": (CalibrationMethod.Percentile, {"symmetric": False, "percentile": 99.999}),
     "percentile99.99": (CalibrationMethod.Percentile, {"symmetric": False, "percentile": 99.99}),
-    "entropy": (CalibrationMethod.Entropy, {"symmetric": False, "num_bins": 1024, "num_quantized_bins": 256}),
+    "entropy": (CalibrationMethod.Entropy, {"symmetric": False, "num_bins": 512, "num_quantized_bins": 256}),
 }
 
 
@@ -90,12 +90,24 @@ def modern(model, folder):
     return path
 
 
+def name_nodes(path):
+    """Its own optimizer gives several nodes the same name, which the quantizer refuses."""
+    proto = onnx.load(str(path))
+    seen = set()
+    for i, node in enumerate(proto.graph.node):
+        if node.name in seen:
+            node.name = f"{node.name}#{i}"
+        seen.add(node.name)
+    onnx.save(proto, str(path))
+
+
 def prepare(model, folder):
     """Shape inference and folding, as the quantizer's manual asks for; less of it where that fails."""
     model, path = modern(model, folder), folder / "prepared.onnx"
     for skip in ({}, {"skip_symbolic_shape": True}, {"skip_symbolic_shape": True, "skip_onnx_shape": True}):
         try:
             quant_pre_process(str(model), str(path), **skip)
+            name_nodes(path)
             return path
         except Exception:  # pylint: disable=broad-except
             traceback.print_exc()
