@@ -1,5 +1,5 @@
-// Weights of few bits in every stored form: the exported file runs in Octet and in ONNX Runtime, and both agree with plain
-// loops over the reals.
+// Weights of few bits in every stored form: the exported file runs in Octet and in ONNX Runtime, and both agree with
+// plain loops over the reals.
 //
 // Tolerance of products: f32 sums, 1e-5 of sum |w x|. Octet may round a matrix product's source to 8 bits by rows
 // (kernels/matmul_nbits): 0.51 steps times sum |w| more. Everything but products is exact.
