@@ -97,8 +97,9 @@ class Builder {
   absl::StatusOr<std::vector<int64_t>> ConstantInts(graph::ValueId id) const;
   absl::StatusOr<std::vector<float>> ConstantFloats(graph::ValueId id) const;
 
-  // The spec that output `id` should have: inferred shape, the graph's dtype and quant, the given layout. Constants with
-  // levels are f32 here and in Get*, unpacked at the first call; kernels that look levels up take them from Constant.
+  // The spec that output `id` should have: inferred shape, the graph's dtype and quant, the given layout. Constants
+  // with levels are f32 here and in Get*, unpacked at the first call; kernels that look levels up take them from
+  // Constant.
   kernels::TensorSpec OutputSpec(graph::ValueId id, kernels::Layout layout) const;
 
   // A fresh buffer of this form; Bind says that value `id` lives at a location (converting when the form is not the

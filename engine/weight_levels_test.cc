@@ -38,18 +38,19 @@ std::vector<double> Product(const std::vector<float>& x, const std::vector<float
   std::vector<double> y(x.size() / k * n);
   for (size_t r = 0; r < x.size() / k; ++r) {
     for (size_t i = 0; i < k; ++i) {
-      for (size_t c = 0; c < n; ++c) y[r * n + c] += static_cast<double>(x[r * k + i]) * static_cast<double>(w[i * n + c]);
+      for (size_t c = 0; c < n; ++c) y[r * n + c] += static_cast<double>(x[r * k + i]) * double{w[i * n + c]};
     }
   }
   return y;
 }
 
 // Of sources in [-1, 1]: a kernel may round them to 8 bits.
-void ExpectNear(const std::vector<float>& y, const std::vector<double>& expected, const std::vector<float>& w, size_t n) {
+void ExpectNear(const std::vector<float>& y, const std::vector<double>& expected, const std::vector<float>& w,
+                size_t n) {
   std::vector<double> sums(n);
   for (size_t i = 0; i < w.size(); ++i) sums[i % n] += static_cast<double>(std::abs(w[i]));
   ASSERT_EQ(y.size(), expected.size());
-  for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(static_cast<double>(y[i]), expected[i], 0.51 * 2 / 255 * sums[i % n]);
+  for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(double{y[i]}, expected[i], 0.51 * 2 / 255 * sums[i % n]);
 }
 
 std::vector<float> Ramp(size_t n) {

@@ -64,13 +64,16 @@ inline StoredWeights MakeWeights(const WeightForm& form, const Shape& shape, int
     q.axis = 1 - row_axis;
     q.block = form.group;
   }
-  const int64_t scales = form.share == Share::kTensor ? 1 : form.share == Share::kChannel ? rows : rows * blocks * positions;
+  const bool one = form.share == Share::kTensor, channels = form.share == Share::kChannel;
+  const int64_t scales = one ? 1 : channels ? rows : rows * blocks * positions;
   for (int64_t i = 0; i < scales; ++i) {
     q.scale.push_back(static_cast<float>(1 + rng.Bits(draw++) % 1000) * form.unit);
     if (form.zero_points) q.zero_point.push_back(static_cast<int32_t>(rng.Bits(draw++) % 16));
   }
   if (form.share == Share::kTensor && form.levels == 0) q.zero_point = {0};
-  for (size_t i = 0; i < form.levels; ++i) q.levels.push_back(static_cast<int8_t>(static_cast<int>(rng.Bits(draw++) % 255) - 127));
+  for (size_t i = 0; i < form.levels; ++i) {
+    q.levels.push_back(static_cast<int8_t>(static_cast<int>(rng.Bits(draw++) % 255) - 127));
+  }
   q.vector = form.vector;
 
   const int bits = BitsOf(form.dtype);
@@ -83,7 +86,7 @@ inline StoredWeights MakeWeights(const WeightForm& form, const Shape& shape, int
         const int64_t at = row_axis == 0 ? (r * inputs + i) * positions + p : i * rows + r;
         const int64_t b = form.group > 0 ? i / form.group : 0;
         const int64_t grouped = row_axis == 0 ? (r * blocks + b) * positions + p : b * rows + r;
-        const auto s = static_cast<size_t>(form.share == Share::kTensor ? 0 : form.share == Share::kChannel ? r : grouped);
+        const auto s = static_cast<size_t>(one ? 0 : channels ? r : grouped);
         int number = 0;
         if (form.vector > 1) {
           if (i % 4 == 0) (*bytes)[byte++] = static_cast<std::byte>(rng.Bits(draw++) % 256);

@@ -310,7 +310,9 @@ class Exporter {
   // Name of the reals of a constant with levels; one node for all that read it.
   absl::StatusOr<std::string> AddDecode(ValueId id, const std::string& node_name, const std::string& output) {
     const Value& value = graph_.value(id);
-    if (!value.shape.has_value()) return absl::UnimplementedError(absl::StrCat("value '", value.name, "' has no shape"));
+    if (!value.shape.has_value()) {
+      return absl::UnimplementedError(absl::StrCat("value '", value.name, "' has levels and no shape"));
+    }
     const QuantParams& quant = *value.quant;
     const DecodeAttributes a = DecodeAttributesOf(value.dtype, *value.shape, quant);
     const std::string levels = UniqueName(absl::StrCat(value.name, "_levels"));
@@ -350,8 +352,8 @@ class Exporter {
     names.scale = AddScales(value, dims);
     const bool all_zero =
         std::all_of(quant.zero_point.begin(), quant.zero_point.end(), [](int32_t z) { return z == 0; });
-    if (quant.block > 0 && all_zero && value.is_constant()) return parameters_.emplace(id, std::move(names)).first->second;
-    if (value.dtype != DType::kS32) {
+    const bool left_out = quant.block > 0 && all_zero && value.is_constant();
+    if (value.dtype != DType::kS32 && !left_out) {
       names.zero_point = UniqueName(absl::StrCat(value.name, "_zero_point"));
       TensorProto* zero = proto_.add_initializer();
       zero->set_name(names.zero_point);

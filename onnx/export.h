@@ -13,8 +13,8 @@ namespace octet::onnx_io {
 // read of a value with quant goes through its own DequantizeLinear, every write through QuantizeLinear; constants with
 // quant are stored as integers behind DequantizeLinear, those with levels as codes behind DecodeWeights, for which the
 // file carries a function (onnx/decode_weights.h). More than 64 scales of weights of 4 bits or fewer are stored as f16,
-// behind a Cast, where that is exact. `graph.metadata` becomes metadata_props. Subgraphs of If, Loop and Scan are written
-// the same way. Deterministic: equal graphs, equal bytes.
+// behind a Cast, where that is exact. `graph.metadata` becomes metadata_props. Subgraphs of If, Loop and Scan are
+// written the same way. Deterministic: equal graphs, equal bytes.
 // Errors: kUnimplemented for what ONNX cannot say, naming the node; kResourceExhausted above 2 GB.
 absl::StatusOr<std::string> ExportModel(const graph::Graph& graph);
 

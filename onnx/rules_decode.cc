@@ -85,8 +85,8 @@ absl::Status ReadLevels(const Tensor& levels, int64_t bits, QuantParams* quant) 
   const Shape& shape = levels.shape();
   const bool vectors = bits == 8;
   if (shape.size() != 2 || shape[0] < 1 || shape[1] != (vectors ? 4 : 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("levels: expected shape [entries, ", vectors ? 4 : 1, "] for codes of ",
-                                                   bits, " bits, found ", ShapeString(shape)));
+    return absl::InvalidArgumentError(absl::StrCat("levels: expected shape [entries, ", vectors ? 4 : 1,
+                                                   "] for codes of ", bits, " bits, found ", ShapeString(shape)));
   }
   quant->levels = levels.ToVector<int8_t>();
   quant->vector = vectors ? 4 : 1;

@@ -301,7 +301,8 @@ TEST(HostileDecodeWeights, EachRuleIsNamed) {
       {[](TestModel& m) { m.graph().mutable_node(0)->mutable_attribute()->DeleteSubrange(0, 1); },
        "attribute 'axis' is missing"},
       {[](TestModel& m) { m.graph().mutable_node(0)->set_input(1, "codes"); }, "levels: expected s8, found u8"},
-      {[](TestModel& m) { m.graph().mutable_node(0)->set_input(2, "levels"); }, "scales: expected f16 or f32, found s8"},
+      {[](TestModel& m) { m.graph().mutable_node(0)->set_input(2, "levels"); },
+       "scales: expected f16 or f32, found s8"},
       {[](TestModel& m) { m.graph().mutable_node(0)->set_input(0, "x"); }, "input 0 (codes) is computed"},
       {[](TestModel& m) { m.graph().mutable_node(0)->mutable_input()->RemoveLast(); }, "expected 3 to 3 inputs"},
       {[](TestModel& m) { SetInt(m.graph().mutable_node(0), "rows", 1); }, "attribute 'rows' (an int) is not known"},
@@ -363,7 +364,10 @@ TEST(HostileDecodeWeights, RandomBytes) {
   for (int round = 0; round < 4000; ++round) {
     std::string bytes = whole;
     const int flips = 1 + static_cast<int>(rng.Bits(draw++) % 4);
-    for (int k = 0; k < flips; ++k) bytes[rng.Bits(draw++) % bytes.size()] ^= static_cast<char>(1 << rng.Bits(draw++) % 8);
+    for (int k = 0; k < flips; ++k) {
+      const size_t at = rng.Bits(draw++) % bytes.size();
+      bytes[at] = static_cast<char>(bytes[at] ^ (1 << rng.Bits(draw++) % 8));
+    }
     const auto g = ImportBytes(ToBuffer(bytes), "flipped");
     if (g.ok()) {
       EXPECT_TRUE(g->Validate().ok()) << round;

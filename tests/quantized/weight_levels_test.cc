@@ -1,5 +1,5 @@
-// Weights of few bits in every stored form: the exported file runs in Octet and in ONNX Runtime, and both agree with plain
-// loops over the reals.
+// Weights of few bits in every stored form: the exported file runs in Octet and in ONNX Runtime, and both agree with
+// plain loops over the reals.
 //
 // Tolerance of products: f32 sums, 1e-5 of sum |w x|. Octet may round a matrix product's source to 8 bits by rows
 // (kernels/matmul_nbits): 0.51 steps times sum |w| more. Everything but products is exact.
@@ -121,8 +121,12 @@ void CheckProduct(const WeightForm& form, const Product& p) {
     x_shape.insert(x_shape.end(), {kSide, kSide});
     y_shape.insert(y_shape.end(), {kSide - p.shape[2] + 1, kSide - p.shape[3] + 1});
   }
+  const auto any_batch = [](Shape shape) {
+    shape[0] = kUnknownDim;
+    return shape;
+  };
   Net net;
-  const ValueId x = net.Real("x", x_shape), w = net.Weights(weights), y = net.Output("y", y_shape);
+  const ValueId x = net.Real("x", any_batch(x_shape)), w = net.Weights(weights), y = net.Output("y", any_batch(y_shape));
   net.graph.inputs = {x};
   if (conv) {
     net.Add("Conv", {x, w}, y, {{"group", p.groups}});
