@@ -48,6 +48,7 @@ void SignWeights(Graph* graph) {
     Value& value = graph->value(id);
     const bool is_unsigned = value.dtype == DType::kU8 || value.dtype == DType::kU4;
     if (!is_unsigned || !value.quant.has_value() || !value.is_constant()) continue;
+    if (!value.quant->levels.empty()) continue;  // codes are no numbers
     const bool only_weights =
         !consumers[i].empty() && !captured[i] && !graph->IsOutput(id) &&
         std::all_of(consumers[i].begin(), consumers[i].end(), [&](int reader) {

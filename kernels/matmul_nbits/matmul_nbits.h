@@ -1,10 +1,12 @@
-// Matrix product with constant weights of 4 or 8 bits, scaled by groups along K, that stay packed
-// in memory (oracle: matmul_nbits_reference.h).
+// Matrix product with constant weights of 1, 2, 4 or 8 bits, or codes of vectors of four, scaled by groups along K, that
+// stay packed in memory (oracle: matmul_nbits_reference.h).
 //
 //   dst[m,n]   = post_ops(alpha * s[m] * (sum_g scale[g,n] * acc[m,g,n] - z[m] * c[n]) + bias[n])
 //   (f32) acc[m,g,n] = sum_{k in group g} q[m,k] * (weights[k,n] - zero_point[g,n]) (exact, in s32)
 //   c[n]       = sum_g scale[g,n] * sum_{k in group g} (weights[k,n] - zero_point[g,n])    (double,
 //   rounded to f32)
+//
+// Where the weights have levels, weights[k,n] above is the level that the stored code stands for.
 //
 // An f32 source is quantized row by row while the product runs (dynamic quantization, asymmetric
 // u8):
@@ -38,8 +40,8 @@ struct MatmulNBitsParams {
   static constexpr int64_t kMaxGroup = 2048;  // elements of K whose products are summed in s32
 
   TensorSpec src;                 // [..., M, K] plain; f32, or u8/s8 with quant per tensor
-  TensorSpec weights;             // shape [K, N] ([N, K] when transposed); s4, u4, s8 or u8
-                                  // quant: per tensor, per column, or blocks along K
+  TensorSpec weights;             // shape [K, N] ([N, K] when transposed); s4, u4, s8, u8, or codes: u4,
+                                  // u2, u1. quant: per tensor, per column, or blocks along K
   ConstantSpec weights_constant;  // their content; its own quant is not used
   enum class Transpose : uint8_t { kNo, kYes };
   Transpose transpose_weights = Transpose::kNo;
@@ -50,7 +52,8 @@ struct MatmulNBitsParams {
 };
 
 // OK when weights of this form have a kernel: blocks are a multiple of 8 (or one block covers K);
-// zero points are anything in 4 bits, and in 8 bits all 0 (s8) or all 128 (u8). Errors:
+// zero points are anything in 4 bits, and in 8 bits all 0 (s8) or all 128 (u8); codes have levels and no zero points,
+// those of vectors lie along K in blocks of a multiple of 16. Errors:
 // kUnimplemented with the reason.
 absl::Status CheckNBitsWeights(const TensorSpec& weights, MatmulNBitsParams::Transpose transpose);
 
