@@ -91,29 +91,35 @@ inline void TimeKernel(benchmark::State& state,
 
 // ---- two kernels alternating
 
-// One side of a comparison: kernel, operands and times.
+// One side of a comparison: kernels that take turns (the same operator on other weights), operands and times.
 struct Side {
-  absl::StatusOr<std::unique_ptr<Kernel>> kernel;
+  std::vector<std::unique_ptr<Kernel>> kernels = {};
   Buffer src = {}, dst = {}, scratch = {};
-  BoundKernel bound = {};
+  std::vector<BoundKernel> bound = {};
   std::vector<double> us = {};
 
-  absl::Status Bind(const TensorSpec& src_spec, const TensorSpec& dst_spec, ParallelFor* team) {
+  // Errors: the kernel's own; those of its first run.
+  absl::Status Add(absl::StatusOr<std::unique_ptr<Kernel>> kernel, const TensorSpec& src_spec, const TensorSpec& dst_spec,
+                   ParallelFor* team) {
     if (!kernel.ok()) return kernel.status();
-    src = RandomOperand(src_spec, 4);
-    dst = RandomOperand(dst_spec, 5);
-    scratch = *Buffer::Allocate((*kernel)->scratch_bytes() + 1);
+    if (kernels.empty()) {
+      src = RandomOperand(src_spec, 4);
+      dst = RandomOperand(dst_spec, 5);
+      scratch = *Buffer::Allocate((*kernel)->scratch_bytes() + 1);
+    }
     const void* const srcs[] = {src.data()};
     void* const dsts[] = {dst.data()};
     auto made = (*kernel)->Bind({srcs, dsts, scratch.data(), team});
     if (!made.ok()) return made.status();
-    bound = *std::move(made);
-    return bound();
+    bound.push_back(*std::move(made));
+    kernels.push_back(*std::move(kernel));
+    return bound.back()();
   }
   void RunOnce() {
     using Clock = std::chrono::steady_clock;
+    BoundKernel& next = bound[us.size() % bound.size()];
     const Clock::time_point start = Clock::now();
-    benchmark::DoNotOptimize(bound());
+    benchmark::DoNotOptimize(next());
     us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
   }
 };
@@ -140,7 +146,7 @@ inline void ReportSides(benchmark::State& state, const Side& ours, const Side& p
   state.counters["ratio"] = Quantile(ratios, 0.5);
   state.counters["ratio_p10"] = Quantile(ratios, 0.1);
   state.counters["ratio_p90"] = Quantile(ratios, 0.9);
-  state.SetLabel((*ours.kernel)->implementation() + " | " + (*peer.kernel)->implementation());
+  state.SetLabel(ours.kernels[0]->implementation() + " | " + peer.kernels[0]->implementation());
 }
 
 }  // namespace octet::kernels

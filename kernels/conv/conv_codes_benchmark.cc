@@ -1,8 +1,8 @@
 // Convolutions with weights of less than 8 bits against oneDNN's of s8 weights of the same shape, alternating in one run.
 //
 // Per line: medians of both, median and 10 % and 90 % quantiles of peer / ours over the rounds, resident bytes of weights
-// of both. `cold` takes the weights of both out of the caches in front of every run, as in a network whose weights exceed
-// them; `warm` leaves them.
+// of both. `l2` runs one layer; `l3` takes turns among as many copies as exceed L2, which is what a network does; `memory`
+// evicts the weights in front of every run, as in a network whose weights exceed all caches.
 #include "kernels/benchmarking.h"
 #include "kernels/conv/conv.h"
 
@@ -64,41 +64,47 @@ ConvParams MakeCodes(const ConvParams& s8, const CodeForm& form) {
   return p;
 }
 
-enum class Cache : uint8_t { kWarm, kCold };
+enum class Cache : uint8_t { kL2, kL3, kMemory };
+constexpr int64_t kBeyondL2 = 16 << 20;
 
 void Compare(benchmark::State& state, const ShapeLine& line, const CodeForm& form, int64_t batch, Cache cache) {
   const int threads = BenchmarkThreads();
   SetTeamSize(threads);
   OpenMpFor team(threads);
   WeightStore ours_store, peer_store;
-  const ConvParams s8 = MakeS8(line, batch), codes = MakeCodes(s8, form);
-  Side ours{ConvImplementations()[0].create(codes, KernelEnv{&ours_store, threads})};
-  Side peer{CreateConv(s8, KernelEnv{&peer_store, threads})};
-  for (const absl::Status& status : {ours.Bind(codes.src, codes.dst, &team), peer.Bind(s8.src, s8.dst, &team)}) {
-    if (status.ok()) continue;
-    state.SkipWithError(std::string(status.message()).c_str());
-    return;
+  ConvParams s8 = MakeS8(line, batch), codes = MakeCodes(s8, form);
+  const int64_t copies = cache == Cache::kL3 ? std::clamp<int64_t>(kBeyondL2 / NumElements(s8.weights_shape), 4, 256) : 1;
+  Side ours, peer;
+  for (int64_t i = 0; i < copies; ++i) {
+    s8.weights.id = codes.weights.id = static_cast<int>(i) * 2 + 3;
+    for (const absl::Status& status :
+         {ours.Add(ConvImplementations()[0].create(codes, KernelEnv{&ours_store, threads}), codes.src, codes.dst, &team),
+          peer.Add(CreateConv(s8, KernelEnv{&peer_store, threads}), s8.src, s8.dst, &team)}) {
+      if (status.ok()) continue;
+      state.SkipWithError(std::string(status.message()).c_str());
+      return;
+    }
   }
-  const auto ours_weights = ours_store.FindFirst("1/conv_codes/"), peer_weights = peer_store.FindFirst("1/conv/");
+  const auto ours_weights = ours_store.FindFirst("3/conv_codes/"), peer_weights = peer_store.FindFirst("3/conv/");
   for (auto _ : state) {
-    if (cache == Cache::kCold) Evict(peer_weights->data);
+    if (cache == Cache::kMemory) Evict(peer_weights->data);
     peer.RunOnce();
-    if (cache == Cache::kCold) Evict(ours_weights->data);
+    if (cache == Cache::kMemory) Evict(ours_weights->data);
     ours.RunOnce();
     state.SetIterationTime(ours.us.back() * 1e-6);
   }
   ReportSides(state, ours, peer);
-  state.counters["resident_KB"] = static_cast<double>(ours_store.TotalBytes()) * 1e-3;
-  state.counters["peer_KB"] = static_cast<double>(peer_store.TotalBytes()) * 1e-3;
+  state.counters["resident_KB"] = static_cast<double>(ours_weights->data.size_bytes()) * 1e-3;
+  state.counters["peer_KB"] = static_cast<double>(peer_weights->data.size_bytes()) * 1e-3;
 }
 
 const bool kRegistered = [] {
   for (const ShapeLine& line : ReadShapes("conv/codes.txt")) {
     for (const CodeForm& form : kForms) {
       for (const int64_t batch : {1, 8}) {
-        for (const Cache cache : {Cache::kWarm, Cache::kCold}) {
+        for (const Cache cache : {Cache::kL2, Cache::kL3, Cache::kMemory}) {
           const std::string name = absl::StrCat("conv_codes/", line.name, "/", form.name, "/batch:", batch,
-                                                cache == Cache::kCold ? "/cold" : "/warm");
+                                                cache == Cache::kL2 ? "/l2" : cache == Cache::kL3 ? "/l3" : "/memory");
           benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& s) { Compare(s, line, form, batch, cache); })
               ->UseManualTime()
               ->Unit(benchmark::kMicrosecond)

@@ -92,10 +92,10 @@ void Compare(benchmark::State& state, const Implementation<MatmulNBitsParams>& e
   OpenMpFor team(threads);
   WeightStore ours_store, peer_store;
   const MatmulParams peer_params = PeerParams(shape);
-  Side ours{entry.create(ours_params, KernelEnv{&ours_store, threads})};
-  Side peer{CreateMatmul(peer_params, KernelEnv{&peer_store, threads})};
-  for (const absl::Status& status : {ours.Bind(ours_params.src, ours_params.dst, &team),
-                                     peer.Bind(peer_params.a, peer_params.dst, &team)}) {
+  Side ours, peer;
+  for (const absl::Status& status :
+       {ours.Add(entry.create(ours_params, KernelEnv{&ours_store, threads}), ours_params.src, ours_params.dst, &team),
+        peer.Add(CreateMatmul(peer_params, KernelEnv{&peer_store, threads}), peer_params.a, peer_params.dst, &team)}) {
     if (status.ok()) continue;
     state.SkipWithError(std::string(status.message()).c_str());
     return;
