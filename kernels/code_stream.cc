@@ -2,6 +2,7 @@
 #include "kernels/code_stream.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -110,8 +111,9 @@ class Records {
   // Finds the period and the repetition that need the fewest records.
   void Choose(CodeStream& stream) const {
     int64_t fewest = chunks_ + 1;
+    const auto longest = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(chunks_)));
     for (int64_t period = 1; period <= CodeStream::kMaxPeriod; ++period) {
-      for (int64_t repeat = 1; period * repeat < 2 * chunks_; repeat *= 2) {
+      for (int64_t repeat = longest; repeat > 0; repeat /= 2) {  // the first that fits needs the fewest
         CodeStream trial = stream;
         trial.period = period;
         trial.repeat = repeat;
@@ -119,6 +121,7 @@ class Records {
           fewest = trial.records();
           stream.period = period;
           stream.repeat = repeat;
+          break;
         }
       }
     }
