@@ -592,7 +592,8 @@ Buffer RunNarrow(const ConvParams& p, const char* entry, std::string* refusal, W
     if (std::string(e.name) != entry) continue;
     auto kernel = e.create(p, KernelEnv{store, 2});
     *refusal = std::string(kernel.status().message());
-    if (kernel.ok()) EXPECT_TRUE(RunOnce(**kernel, {src.data()}, dst.data()).ok());
+    if (!kernel.ok()) return dst;
+    EXPECT_TRUE(RunOnce(**kernel, {src.data()}, dst.data()).ok());
   }
   return dst;
 }
@@ -620,7 +621,8 @@ TEST(ConvTest, WeightsBelow8BitsEqualS8WeightsBitForBit) {
           if (std::string(entry) == "onednn_codes") {
             accepted += refusal.empty();
             // Groups need four neighbouring bytes of one output channel; padding needs a code for 0.
-            if (g.channels / g.groups % 4 == 0) EXPECT_EQ(refusal, "") << "codes are refused";
+            const bool whole_lanes = g.channels / g.groups % 4 == 0;
+            EXPECT_TRUE(refusal.empty() || !whole_lanes) << refusal;
             if (!refusal.empty()) continue;
           }
           ASSERT_EQ(refusal, "") << entry;
