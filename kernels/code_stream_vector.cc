@@ -26,105 +26,92 @@ constexpr int64_t kBytes = hn::MaxLanes(U8());
 constexpr int64_t kChunk = CodeStream::kChunk;
 constexpr int64_t kPrefetchBytes = 1024;  // ahead in the stream of codes
 
-// The records of the chunks at hand, each spread over the 64 bytes of a chunk.
-class SpreadRecords {
- public:
-  SpreadRecords(const CodeStream& stream, const uint8_t* packed, int64_t first)
-      : stream_(stream), records_(packed + stream.records_offset()), span_(stream.period * stream.repeat) {
-    if (span_ == 0) return;
-    Load(first / span_);
-    slot_ = first % stream.period;
-  }
-
-  // Bytes [offset, offset + kBytes) of chunk `chunk` from what its codes stand for. Requires: chunks come in order; Next
-  // is called in front of each.
-  HWY_INLINE V8 Apply(V8 level, int64_t offset) const {
-    const U8 d;
-    const U16 d16;
-    if (stream_.zero_points) level = hn::Sub(level, hn::Load(d, zero_points_[slot_] + offset));
-    const auto m = hn::BitCast(d16, hn::Load(d, multipliers_[slot_] + offset));
-    const auto w = hn::BitCast(d16, level);
-    // Modulo 256 neither half of a 16-bit lane disturbs the other.
-    const auto low = hn::And(hn::Mul(w, m), hn::Set(d16, 0x00ff));
-    const auto high = hn::Mul(hn::And(w, hn::Set(d16, 0xff00)), m);
-    return hn::BitCast(d, hn::Or(low, high));
-  }
-  HWY_INLINE void Next(int64_t chunk) {
-    if (chunk == end_) {
-      Load(chunk / span_);
-      slot_ = 0;
-    } else if (++slot_ == stream_.period) {
-      slot_ = 0;
-    }
-  }
-  // Next is called in front of the first chunk, too.
-  void StepBack() { slot_ = slot_ == 0 ? stream_.period - 1 : slot_ - 1; }
-
- private:
-  void Load(int64_t span) {
-    end_ = (span + 1) * span_;
+// The records of a span of chunks, each spread over the 64 bytes of a chunk.
+struct SpreadRecords {
+  void Load(const CodeStream& stream, const uint8_t* packed, int64_t span) {
     const U32 d;
     const hn::Rebind<uint8_t, U32> d8;
-    const uint8_t* from = records_ + span * stream_.period * stream_.record_bytes();
-    for (int64_t p = 0; p < stream_.period; ++p, from += stream_.record_bytes()) {
+    const uint8_t* from = packed + stream.records_offset() + span * stream.period * stream.record_bytes();
+    for (int64_t p = 0; p < stream.period; ++p, from += stream.record_bytes()) {
       for (int64_t i = 0; i < kChunk; i += kBytes) {
         const auto m = hn::PromoteTo(d, hn::LoadU(d8, from + i / 4));
-        hn::Store(hn::BitCast(U8(), hn::Or(m, hn::ShiftLeft<16>(m))), U8(), multipliers_[p] + i);
-        if (!stream_.zero_points) continue;
+        hn::Store(hn::BitCast(U8(), hn::Or(m, hn::ShiftLeft<16>(m))), U8(), multipliers[p] + i);
+        if (!stream.zero_points) continue;
         const auto z = hn::PromoteTo(d, hn::LoadU(d8, from + kChunk / 4 + i / 4));
-        hn::Store(hn::BitCast(U8(), hn::Mul(z, hn::Set(d, 0x01010101u))), U8(), zero_points_[p] + i);
+        hn::Store(hn::BitCast(U8(), hn::Mul(z, hn::Set(d, 0x01010101u))), U8(), zero_points[p] + i);
       }
     }
   }
 
-  const CodeStream& stream_;
-  const uint8_t* records_;
-  int64_t span_, end_ = 0, slot_ = 0;
-  alignas(64) uint8_t multipliers_[CodeStream::kMaxPeriod][kChunk];  // of 16 bits: one for two values
-  alignas(64) uint8_t zero_points_[CodeStream::kMaxPeriod][kChunk];
+  alignas(64) uint8_t multipliers[CodeStream::kMaxPeriod][kChunk];  // of 16 bits: one for two values
+  alignas(64) uint8_t zero_points[CodeStream::kMaxPeriod][kChunk] = {};
 };
 
-enum class Scaled : uint8_t { kNo, kYes };
-
-template <int kBits, Scaled kScaled, int kPart>
-HWY_INLINE void DecodePart(const uint8_t* HWY_RESTRICT codes, int64_t block, V8 table, SpreadRecords& records,
-                           int8_t* HWY_RESTRICT out) {
-  const U8 d;
-  constexpr int kParts = 8 / kBits;
-  const int64_t chunk = block * kParts + kPart;
-  if constexpr (kScaled == Scaled::kYes) records.Next(chunk);
-  for (int64_t i = 0; i < kChunk; i += kBytes) {
-    const auto x = hn::BitCast(U16(), hn::Load(d, codes + i));
-    const auto index = hn::And(hn::BitCast(d, hn::ShiftRight<kBits * kPart>(x)), hn::Set(d, (1 << kBits) - 1));
-    V8 w = hn::TableLookupBytes(table, index);
-    if constexpr (kScaled == Scaled::kYes) w = records.Apply(w, i);
-    hn::Store(w, d, reinterpret_cast<uint8_t*>(out) + kPart * kChunk + i);
+// body(chunk, multipliers, zero points) for chunks [begin, end). Counters are locals: bytes that a body stores may alias
+// anything else, and a counter in memory costs more than a chunk.
+template <typename Body>
+HWY_INLINE void ForEachScaledChunk(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end,
+                                   const Body& body) {
+  const int64_t period = stream.period, span = period * stream.repeat;
+  SpreadRecords records;
+  for (int64_t chunk = begin; chunk < end;) {
+    records.Load(stream, packed, chunk / span);
+    const int64_t stop = std::min(end, (chunk / span + 1) * span);
+    for (int64_t slot = chunk % period; chunk < stop; ++chunk) {
+      body(chunk, records.multipliers[slot], records.zero_points[slot]);
+      if (++slot == period) slot = 0;
+    }
   }
 }
 
-template <int kBits, Scaled kScaled>
-void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, int8_t* out) {
-  const V8 table = hn::LoadDup128(U8(), reinterpret_cast<const uint8_t*>(stream.levels.data()));
-  SpreadRecords records(stream, packed, begin * stream.chunks_per_block());
-  if constexpr (kScaled == Scaled::kYes) records.StepBack();
-  constexpr int64_t kStep = 8 / kBits * kChunk;
-  const uint8_t* codes = packed + begin * kChunk;
-  int8_t* to = out + begin * kStep;
-  for (int64_t block = begin; block < end; ++block, codes += kChunk, to += kStep) {
-    hwy::Prefetch(codes + kPrefetchBytes);
-    DecodePart<kBits, kScaled, 0>(codes, block, table, records, to);
-    DecodePart<kBits, kScaled, 1>(codes, block, table, records, to);
-    if constexpr (kBits <= 2) {
-      DecodePart<kBits, kScaled, 2>(codes, block, table, records, to);
-      DecodePart<kBits, kScaled, 3>(codes, block, table, records, to);
+// kBytes values from what their codes stand for.
+HWY_INLINE V8 Scale(V8 level, const uint8_t* multipliers, const uint8_t* zero_points) {
+  const U8 d;
+  const U16 d16;
+  const auto m = hn::BitCast(d16, hn::Load(d, multipliers));
+  const auto w = hn::BitCast(d16, hn::Sub(level, hn::Load(d, zero_points)));
+  // Modulo 256 neither half of a 16-bit lane disturbs the other.
+  const auto low = hn::And(hn::Mul(w, m), hn::Set(d16, 0x00ff));
+  const auto high = hn::Mul(hn::And(w, hn::Set(d16, 0xff00)), m);
+  return hn::BitCast(d, hn::Or(low, high));
+}
+
+template <int kBits, int kPart = 0>
+HWY_INLINE void DecodeBlock(const uint8_t* HWY_RESTRICT codes, V8 table, uint8_t* HWY_RESTRICT out) {
+  if constexpr (kPart < 8 / kBits) {
+    const U8 d;
+    for (int64_t i = 0; i < kChunk; i += kBytes) {
+      const auto x = hn::BitCast(U16(), hn::Load(d, codes + i));
+      const auto index = hn::And(hn::BitCast(d, hn::ShiftRight<kBits * kPart>(x)), hn::Set(d, (1 << kBits) - 1));
+      hn::Store(hn::TableLookupBytes(table, index), d, out + kPart * kChunk + i);
     }
-    if constexpr (kBits == 1) {
-      DecodePart<kBits, kScaled, 4>(codes, block, table, records, to);
-      DecodePart<kBits, kScaled, 5>(codes, block, table, records, to);
-      DecodePart<kBits, kScaled, 6>(codes, block, table, records, to);
-      DecodePart<kBits, kScaled, 7>(codes, block, table, records, to);
-    }
+    DecodeBlock<kBits, kPart + 1>(codes, table, out);
   }
+}
+
+template <int kBits>
+void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
+  constexpr int64_t kParts = 8 / kBits;
+  const V8 table = hn::LoadDup128(U8(), reinterpret_cast<const uint8_t*>(stream.levels.data()));
+  if (stream.repeat == 0) {
+    for (int64_t block = begin; block < end; ++block) {
+      hwy::Prefetch(packed + block * kChunk + kPrefetchBytes);
+      DecodeBlock<kBits>(packed + block * kChunk, table, out + block * kParts * kChunk);
+    }
+    return;
+  }
+  const auto decode = [&](int64_t chunk, const uint8_t* multipliers, const uint8_t* zero_points) HWY_ATTR {
+    const U8 d;
+    const uint8_t* codes = packed + chunk / kParts * kChunk;
+    hwy::Prefetch(codes + kPrefetchBytes);
+    for (int64_t i = 0; i < kChunk; i += kBytes) {
+      const auto x = hn::BitCast(U16(), hn::Load(d, codes + i));
+      const auto shifted = hn::BitCast(d, hn::ShiftRightSame(x, static_cast<int>(chunk % kParts) * kBits));
+      const V8 level = hn::TableLookupBytes(table, hn::And(shifted, hn::Set(d, (1 << kBits) - 1)));
+      hn::Store(Scale(level, multipliers + i, zero_points + i), d, out + chunk * kChunk + i);
+    }
+  };
+  ForEachScaledChunk(stream, packed, begin * kParts, end * kParts, decode);
 }
 
 // Four chunks of one block of vector codes.
@@ -148,14 +135,13 @@ struct Table256 {
 class VectorTable {
  public:
   explicit VectorTable(const int8_t* v) : t0_(v), t1_(v + 256), t2_(v + 512), t3_(v + 768) {}
-  HWY_INLINE void operator()(const uint8_t* HWY_RESTRICT codes, int8_t* HWY_RESTRICT out) const {
+  HWY_INLINE void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT to) const {
     const U8 d;
     const U16 d16;
     const V8 code = hn::Load(d, codes);
     const V8 w0 = t0_(code), w1 = t1_(code), w2 = t2_(code), w3 = t3_(code);
     const auto low01 = hn::BitCast(d16, hn::InterleaveLower(d, w0, w1)), high01 = hn::BitCast(d16, hn::InterleaveUpper(d, w0, w1));
     const auto low23 = hn::BitCast(d16, hn::InterleaveLower(d, w2, w3)), high23 = hn::BitCast(d16, hn::InterleaveUpper(d, w2, w3));
-    auto* to = reinterpret_cast<uint8_t*>(out);
     hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, low01, low23)), d, to);
     hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, low01, low23)), d, to + 64);
     hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, high01, high23)), d, to + 128);
@@ -173,7 +159,7 @@ class VectorTable {
       for (int e = 0; e < 4; ++e) table_[code][e] = v[e * 256 + code];
     }
   }
-  void operator()(const uint8_t* HWY_RESTRICT codes, int8_t* HWY_RESTRICT out) const {
+  void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT out) const {
     for (int q = 0; q < 4; ++q) {
       for (int j = 0; j < 4; ++j) {
         for (int i = 0; i < 4; ++i) std::memcpy(out + j * kChunk + (q * 4 + i) * 4, table_[codes[q * 16 + j * 4 + i]], 4);
@@ -186,48 +172,43 @@ class VectorTable {
 };
 #endif
 
-template <Scaled kScaled>
-void DecodeVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, int8_t* out) {
+void DecodeVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
   const VectorTable table(stream.vectors.data());
-  SpreadRecords records(stream, packed, begin * 4);
-  if constexpr (kScaled == Scaled::kYes) records.StepBack();
   for (int64_t block = begin; block < end; ++block) {
     const uint8_t* codes = packed + block * kChunk;
-    int8_t* to = out + block * 4 * kChunk;
     hwy::Prefetch(codes + kPrefetchBytes);
-    table(codes, to);
-    if constexpr (kScaled == Scaled::kYes) {
-      for (int64_t j = 0; j < 4; ++j) {
-        records.Next(block * 4 + j);
-        auto* chunk = reinterpret_cast<uint8_t*>(to) + j * kChunk;
-        for (int64_t i = 0; i < kChunk; i += kBytes) {
-          hn::Store(records.Apply(hn::Load(U8(), chunk + i), i), U8(), chunk + i);
-        }
-      }
-    }
+    table(codes, out + block * 4 * kChunk);
   }
 }
 
-template <Scaled kScaled>
-void DecodeForm(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, int8_t* out) {
-  switch (stream.form) {
-    case Form::k1Bit:
-      return DecodeBits<1, kScaled>(stream, packed, begin, end, out);
-    case Form::k2Bit:
-      return DecodeBits<2, kScaled>(stream, packed, begin, end, out);
-    case Form::k4Bit:
-      return DecodeBits<4, kScaled>(stream, packed, begin, end, out);
-    case Form::kVector:
-      return DecodeVectors<kScaled>(stream, packed, begin, end, out);
+// Vector codes with records: a piece that stays in L1 is decoded first, then scaled in place.
+void DecodeScaledVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
+  constexpr int64_t kBlocks = 64;
+  const auto scale = [&](int64_t chunk, const uint8_t* multipliers, const uint8_t* zero_points) HWY_ATTR {
+    uint8_t* at = out + chunk * kChunk;
+    for (int64_t i = 0; i < kChunk; i += kBytes) {
+      hn::Store(Scale(hn::Load(U8(), at + i), multipliers + i, zero_points + i), U8(), at + i);
+    }
+  };
+  for (int64_t first = begin; first < end; first += kBlocks) {
+    const int64_t last = std::min(first + kBlocks, end);
+    DecodeVectors(stream, packed, first, last, out);
+    ForEachScaledChunk(stream, packed, first * 4, last * 4, scale);
   }
 }
 
 void Decode(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, int8_t* out) {
-  if (begin == end) return;
-  if (stream.repeat > 0) {
-    DecodeForm<Scaled::kYes>(stream, packed, begin, end, out);
-  } else {
-    DecodeForm<Scaled::kNo>(stream, packed, begin, end, out);
+  auto* const bytes = reinterpret_cast<uint8_t*>(out);
+  switch (stream.form) {
+    case Form::k1Bit:
+      return DecodeBits<1>(stream, packed, begin, end, bytes);
+    case Form::k2Bit:
+      return DecodeBits<2>(stream, packed, begin, end, bytes);
+    case Form::k4Bit:
+      return DecodeBits<4>(stream, packed, begin, end, bytes);
+    case Form::kVector:
+      return stream.repeat > 0 ? DecodeScaledVectors(stream, packed, begin, end, bytes)
+                               : DecodeVectors(stream, packed, begin, end, bytes);
   }
 }
 
