@@ -279,7 +279,7 @@ TEST_P(MatmulNBitsTest, CodesOfEveryKindMatchTheReference) {
   for (const Case& codes : CodeCases()) {
     for (const auto& [m, n, k, block] : std::vector<std::array<int64_t, 4>>{
              {1, 1, 4, 0}, {1, 16, 32, 0}, {2, 65, 100, 0}, {5, 33, 264, 32}, {1, 200, 512, 64}, {6, 70, 160, 16},
-             {1, 129, 300, 48}, {33, 65, 264, 8}, {9, 37, 520, 1000}, {4, 19, 5000, 0}, {5, 20, 4096, 2048}}) {
+             {1, 129, 300, 48}, {33, 65, 264, 8}, {9, 37, 520, 1000}, {4, 19, 5000, 0}, {5, 20, 4096, 2048}, {45, 112, 640, 0}, {32, 33, 1040, 0}}) {
       if (codes.vector > 1 && block % 16 != 0 && block < k) continue;
       for (const Transpose transpose : {Transpose::kNo, Transpose::kYes}) {
         for (const bool integers : {false, true}) {
