@@ -21,7 +21,7 @@
 //
 // The sum over groups is sequential in f32, fused multiply-add where the CPU has it: a row's result
 // does not depend on the other rows or on the number of threads. |acc| < 2^31 because groups are
-// split at kMaxGroup.
+// split at kMaxGroup, whole columns at kColumnGroup.
 //
 // Operands of Bind: src[0]; dst[0] [..., M, N] f32; a kAdd residual (f32) is read from dst[0].
 // Source: ONNX DynamicQuantizeLinear-11 (per row), DequantizeLinear-21 (block_size),
@@ -37,7 +37,8 @@
 namespace octet::kernels {
 
 struct MatmulNBitsParams {
-  static constexpr int64_t kMaxGroup = 2048;  // elements of K whose products are summed in s32
+  static constexpr int64_t kMaxGroup = 2048;    // elements of K whose products are summed in s32
+  static constexpr int64_t kColumnGroup = 512;  // the same where a column has one scale: tiles of it stay in L1
 
   TensorSpec src;                 // [..., M, K] plain; f32, or u8/s8 with quant per tensor
   TensorSpec weights;             // shape [K, N] ([N, K] when transposed); s4, u4, s8, u8, or codes: u4,

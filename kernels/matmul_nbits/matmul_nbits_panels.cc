@@ -48,7 +48,7 @@ NBitsFormat FormatOf(const TensorSpec& weights, int64_t k) {
 int64_t GroupOf(const QuantParams& quant, const NBitsPanels& panels) {
   constexpr int64_t kMax = MatmulNBitsParams::kMaxGroup;
   if (quant.per_tensor() || quant.block == 0 || quant.block >= panels.k) {
-    return std::min(panels.depth, kMax);
+    return std::min(panels.depth, MatmulNBitsParams::kColumnGroup);
   }
   for (int64_t parts = (quant.block + kMax - 1) / kMax;; ++parts) {
     if (quant.block % (parts * panels.bundle()) == 0) return quant.block / parts;

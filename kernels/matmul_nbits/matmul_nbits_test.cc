@@ -154,7 +154,7 @@ std::vector<double> Allowed(const Params& p, const void* src, double steps_of_so
                     static_cast<double>(w.stored(k, n) - w.zero_point(k / w.block(), n)));
     }
   }
-  const double groups = static_cast<double>(w.groups() + w.k() / Params::kMaxGroup);
+  const double groups = static_cast<double>(w.groups() + w.k() / Params::kColumnGroup);
   std::vector<double> allowed;
   for (size_t i = 0; i < want.size(); ++i) {
     const QuantizedRow row = SourceRow(p.src, src, static_cast<int64_t>(i) / w.n());
@@ -492,7 +492,7 @@ TEST(MatmulNBitsMemoryTest, CodesStayAtTheirBits) {
       c.power_of_two = true;
       WeightStore store;
       ASSERT_TRUE(CreateMatmulNBits(MakeParams(c, 905), KernelEnv{&store, 2}).ok());
-      const int64_t groups = block > 0 ? c.k / block : 1;
+      const int64_t groups = c.k / (block > 0 ? block : Params::kColumnGroup);
       EXPECT_EQ(store.TotalBytes(), c.k * c.n * bits / 8 + groups * c.n * 2 + c.n * 4) << Trace(c);
     }
   }
