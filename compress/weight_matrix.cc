@@ -73,6 +73,12 @@ DType CodeType(int bits) { return bits == 1 ? DType::kU1 : bits == 2 ? DType::kU
 
 // Scales, and zero points, in the order that QuantParams wants for this operand.
 void SetScales(const QuantizedMatrix& m, const OperandLayout& l, QuantParams* quant) {
+  // Of vector codes the axis tells which way a matrix lies.
+  if (m.granularity.kind == Granularity::Kind::kTensor && m.grid.vector > 1) {
+    quant->scale.assign(static_cast<size_t>(l.rows), m.scale[0]);
+    quant->axis = l.row_axis;
+    return;
+  }
   if (m.granularity.kind != Granularity::Kind::kGroup) {
     quant->scale = m.scale;
     quant->zero_point = m.zero;

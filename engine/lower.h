@@ -59,7 +59,7 @@ absl::StatusOr<Location> WithComputedBias(Builder& b, const FusedNode& fused, co
 absl::Status LowerGemmWithComputedBias(Builder& b, const FusedNode& fused, LowerFn product);
 absl::Status LowerBatchNormalization(Builder& b, const FusedNode& fused);
 
-// lower_nbits.cc: products with weights that stay packed in 4 bits, or in 8 bits with blocks along K.
+// lower_nbits.cc: products with weights that stay packed in less than 8 bits, or in 8 bits with blocks along K.
 bool IsNBitsProduct(const Builder& b, const graph::Node& node);
 absl::Status LowerNBitsProduct(Builder& b, const FusedNode& fused);
 

@@ -1,5 +1,5 @@
-// Lowering of products whose constant weights stay packed in 4 bits, or in 8 bits with blocks along
-// K.
+// Lowering of products whose constant weights stay packed in 1, 2 or 4 bits, as vector codes, or in 8 bits with blocks
+// along K.
 //
 // A float source is quantized row by row while the product runs (kernels/matmul_nbits); a quantized
 // one is taken as it is.
@@ -89,8 +89,7 @@ bool IsNBitsProduct(const Builder& b, const Node& node) {
   if (node.op == "Gemm" && node.GetInt("transA", 0) != 0) return false;
   const graph::Value& weights = b.graph().value(node.inputs[1]);
   if (!b.info(node.inputs[1]).is_constant || !weights.quant.has_value()) return false;
-  if (HasLevels(weights)) return false;  // read as f32 reals
-  if (BitsOf(weights.dtype) != 4 && weights.quant->block == 0) return false;
+  if (BitsOf(weights.dtype) >= 8 && weights.quant->block == 0) return false;
   if (b.info(node.inputs[0]).shape.empty() || NumElements(b.info(node.inputs[1]).shape) == 0)
     return false;
   const TensorSpec spec = WeightsSpec(b, node.inputs[1]);

@@ -1,10 +1,11 @@
-// Products with weights of 4 bits: which kernel they get, what they compute, what they keep in
+// Products with weights of less than 8 bits: which kernel they get, what they compute, what they keep in
 // memory.
 //
 // Tolerance: a row's source is rounded to steps of s, so a result is off by at most 0.51 s sum|w|.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/match.h"
@@ -206,6 +207,121 @@ TEST(LowerNBitsTest, WeightsThatNoPackedKernelTakesAreComputedInFloat) {
   Expected want = Product(w, input.ToF32());
   for (double& allowed : want.allowed) allowed = 1e-5;
   ExpectWithin((*out)[0], want);
+}
+
+// Random codes of `levels` for a matrix [K, N]; one scale per column, or per 32 k of it.
+Weights AddCodes(GraphMaker& m, DType dtype, int64_t k, int64_t n, std::vector<int8_t> levels, int vector, int64_t block) {
+  const CounterRng rng(78);
+  QuantParams q{{}, {}, block > 0 ? 0 : 1, block, std::move(levels), vector};
+  const int64_t blocks = block > 0 ? (k + block - 1) / block : 1;
+  for (uint64_t i = 0; i < static_cast<uint64_t>(blocks * n); ++i) {
+    q.scale.push_back(static_cast<float>(1 + rng.Bits(i) % 1000) / 65536.0f);
+  }
+  Weights w{graph::kNoValue, std::vector<double>(static_cast<size_t>(k * n)), k, n};
+  Buffer data = *Buffer::Allocate(ByteSize(dtype, Shape{k, n}));
+  for (int64_t i = 0; i < k * n; ++i) {
+    // Vectors are stored by columns, bits by rows.
+    const int64_t row = vector > 1 ? i % k : i / n, column = vector > 1 ? i / k : i % n;
+    const size_t entries = q.levels.size() / static_cast<size_t>(vector);
+    const size_t code = rng.Bits(static_cast<uint64_t>(i / vector) + 1000000) % entries;
+    kernels::StoreInteger(vector > 1 ? DType::kU8 : dtype, data.data(), i / vector, static_cast<int64_t>(code));
+    const int level = q.levels[code * static_cast<size_t>(vector) + static_cast<size_t>(row % vector)];
+    const auto at = static_cast<size_t>(block > 0 ? row / block * n + column : column);
+    w.reals[static_cast<size_t>(row * n + column)] = double{q.scale[at]} * level;
+  }
+  w.id = m.g.AddConstant("w", Tensor::FromBuffer(dtype, Shape{k, n}, std::move(data)));
+  m.g.value(w.id).quant = q;
+  return w;
+}
+
+std::vector<int8_t> RandomLevels(size_t n) {
+  std::vector<int8_t> levels;
+  const CounterRng rng(n);
+  for (size_t i = 0; i < n; ++i) levels.push_back(static_cast<int8_t>(static_cast<int>(rng.Bits(i) % 255) - 127));
+  return levels;
+}
+
+TEST(LowerNBitsTest, CodesOfMatricesStayPacked) {
+  struct Form {
+    const char* layout;
+    DType dtype;
+    std::vector<int8_t> levels;
+    int vector = 1;
+    int64_t bits = 4;
+  };
+  for (const Form& f : {Form{"levels4", DType::kU4, RandomLevels(16)}, Form{"levels2", DType::kU2, {-1, 0, 1}, 1, 2},
+                        Form{"levels1", DType::kU1, {-1, 1}, 1, 1}, Form{"vectors", DType::kU2, RandomLevels(1024), 4, 2}}) {
+    for (const int64_t block : {0, 32}) {
+      SCOPED_TRACE(absl::StrCat(f.layout, " block ", block));
+      GraphMaker m;
+      const auto x = m.Input("x", {6, 192});
+      const Weights w = AddCodes(m, f.dtype, 192, 304, f.levels, f.vector, block);
+      m.Output(m.Node("MatMul", {x, w.id}, "y"));
+      auto program = Program::Compile(m.g);
+      ASSERT_TRUE(program.ok()) << program.status();
+      const Tensor input = RandomInput({6, 192}, 5);
+      auto out = RunProgram(**program, {input}, 2);
+      ASSERT_TRUE(out.ok()) << out.status();
+      ExpectWithin((*out)[0], Product(w, input.ToF32()));
+      EXPECT_THAT(Implementations(**program, {6, 192}), HasSubstr(f.layout));
+      const int64_t scales = (block > 0 ? 192 / block : 1) * 304 * 2;
+      EXPECT_LE((*program)->Memory().weights, 192 * 304 * f.bits / 8 + scales + 4 * 304 + 256);
+    }
+  }
+}
+
+// A quantized convolution in groups: s4 weights in doubles against the packed ones. The result is u8: within one step.
+TEST(LowerNBitsTest, ConvolutionsOfQuantizedSourcesKeepTheirCodes) {
+  constexpr int64_t kInputs = 64, kOutputs = 32;
+  GraphMaker m;
+  const auto x = m.Input("x", {kUnknownDim, kInputs, 5, 6});
+  const auto xq = m.Node("Quantize", {x}, "xq", {}, QuantParams::PerTensor(0.00787f, 128));
+  const CounterRng rng(91);
+  QuantParams q{{}, {}, 1, 32, {}, 1};
+  for (uint64_t i = 0; i < kOutputs * 2 * 9; ++i) {
+    const float base = 0.001f * static_cast<float>(1 + i / 18 % 5);  // one per output channel
+    q.scale.push_back(base * static_cast<float>(1 + rng.Bits(i) % 15));
+  }
+  const Shape shape = {kOutputs, kInputs, 3, 3};
+  Buffer data = *Buffer::Allocate(ByteSize(DType::kS4, shape));
+  std::vector<double> reals;
+  for (int64_t i = 0; i < NumElements(shape); ++i) {
+    const auto code = static_cast<int64_t>(rng.Bits(static_cast<uint64_t>(i) + 5000) % 15) - 7;
+    kernels::StoreInteger(DType::kS4, data.data(), i, code);
+    const int64_t o = i / 9 / kInputs, c = i / 9 % kInputs;
+    reals.push_back(double{q.scale[static_cast<size_t>((o * 2 + c / 32) * 9 + i % 9)]} * static_cast<double>(code));
+  }
+  const auto w = m.g.AddConstant("w", Tensor::FromBuffer(DType::kS4, shape, std::move(data)));
+  m.g.value(w).quant = q;
+  const auto conv = m.Node("Conv", {xq, w}, "c", {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"kernel_shape", std::vector<int64_t>{3, 3}}},
+                           QuantParams::PerTensor(0.05f, 117));
+  m.Output(m.Node("Dequantize", {conv}, "y"));
+  auto program = Program::Compile(m.g);
+  ASSERT_TRUE(program.ok()) << program.status();
+  for (const int64_t batch : {1, 3}) {
+    const Tensor input = RandomInput({batch, kInputs, 5, 6}, 8);
+    auto out = RunProgram(**program, {input}, 2);
+    ASSERT_TRUE(out.ok()) << out.status();
+    const std::vector<float> values = input.ToF32(), got = (*out)[0].ToF32();
+    for (int64_t i = 0; i < batch * kOutputs * 30; ++i) {
+      double sum = 0;
+      const int64_t n = i / 30 / kOutputs, o = i / 30 % kOutputs, row = i % 30 / 6, column = i % 6;
+      for (int64_t c = 0; c < kInputs; ++c) {
+        for (int64_t t = 0; t < 9; ++t) {
+          const int64_t r = row + t / 3 - 1, s = column + t % 3 - 1;
+          if (r < 0 || r >= 5 || s < 0 || s >= 6) continue;
+          const float v = values[static_cast<size_t>(((n * kInputs + c) * 5 + r) * 6 + s)];
+          const double u = std::clamp(std::nearbyint(v / 0.00787f) + 128, 0.0f, 255.0f) - 128;
+          sum += u * double{0.00787f} * reals[static_cast<size_t>((o * kInputs + c) * 9 + t)];
+        }
+      }
+      const double want = (std::clamp(std::nearbyint(sum / 0.05) + 117, 0.0, 255.0) - 117) * double{0.05f};
+      ASSERT_NEAR(got[static_cast<size_t>(i)], want, 0.0501) << i;
+    }
+    if (batch == 1) (*program)->ReleaseInitializers();
+  }
+  EXPECT_THAT(Implementations(**program, {1, kInputs, 5, 6}), HasSubstr("codes"));
+  EXPECT_LE((*program)->Memory().weights, NumElements(shape) / 2 + kOutputs * 2 * 9 * 2 + 2048);
 }
 
 }  // namespace

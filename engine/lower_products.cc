@@ -9,6 +9,7 @@
 #include "engine/windows.h"
 #include "kernels/conv/conv.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/narrow_weights.h"
 #include "kernels/pool/pool.h"
 
 namespace octet::engine {
@@ -104,16 +105,29 @@ absl::StatusOr<kernels::RuntimeQuant> RuntimeOperands(Builder& b, const Node& no
   return quant;
 }
 
-absl::Status LowerConv(Builder& b, const FusedNode& fused) {
+// Weights of less than 8 bits whose scales a convolution of s8 weights can have.
+bool IsNarrowWeights(const Builder& b, graph::ValueId id) {
+  const graph::Value& value = b.graph().value(id);
+  return b.info(id).is_constant && value.quant.has_value() && kernels::IsNarrow(value.dtype) &&
+         kernels::FactorScales({value.dtype, b.info(id).shape, Layout::kPlain, value.quant}).ok();
+}
+
+// How a convolution takes weights of less than 8 bits.
+enum class Narrow : uint8_t {
+  kCodes,  // as they are
+  kReals,  // as f32, in memory, too: a float source has no use for integers
+};
+
+absl::Status LowerConvWith(Builder& b, const FusedNode& fused, Narrow narrow) {
   const Node& node = *fused.node;
-  if (NeedsPlainProduct(b, node)) return LowerPlainConv(b, fused);
   const graph::ValueId weights_id = node.inputs[1];
   const bool dynamic = IsDynamic(node);
   if (!b.info(weights_id).is_constant) {
     return absl::UnimplementedError("weights must be constant");
   }
   OCTET_ASSIGN_OR_RETURN(Location src, b.GetLayout(node.inputs[0], Layout::kChannelsLast));
-  const bool quantized = (dynamic || IsInt8(src)) && IsInt8Weights(b, weights_id);
+  const bool codes = narrow == Narrow::kCodes && (dynamic || IsInt8(src));
+  const bool quantized = codes || ((dynamic || IsInt8(src)) && IsInt8Weights(b, weights_id));
   std::vector<Location> operands;
   if (!quantized) {
     OCTET_ASSIGN_OR_RETURN(src, b.GetAs(node.inputs[0], Layout::kChannelsLast, DType::kF32,
@@ -125,7 +139,7 @@ absl::Status LowerConv(Builder& b, const FusedNode& fused) {
   if (quantized || (b.graph().value(weights_id).quant == std::nullopt && IsKernelType(b, weights_id))) {
     params.weights = b.Constant(weights_id, &local);
     params.weights_dtype = b.info(weights_id).dtype;
-    if (quantized) params.weights_dtype = DType::kS8;
+    if (quantized && !codes) params.weights_dtype = DType::kS8;
   } else {
     OCTET_ASSIGN_OR_RETURN(params.weights, DequantizedConstant(b, weights_id, &local));
     params.weights_dtype = DType::kF32;
@@ -155,8 +169,22 @@ absl::Status LowerConv(Builder& b, const FusedNode& fused) {
   const int64_t weights = NumElements(params.weights_shape);
   const int64_t outputs = NumElements(params.dst.shape) / std::max<int64_t>(params.dst.shape[1], 1);
   b.Emit(std::move(kernel), std::move(operands), {dst.location}, &fused, weights * outputs,
-         weights * BytesOf(params.weights_dtype));
+         ByteSize(params.weights_dtype, params.weights_shape));
   return b.Bind(fused.output, dst.location);
+}
+
+absl::Status LowerConv(Builder& b, const FusedNode& fused) {
+  const Node& node = *fused.node;
+  if (NeedsPlainProduct(b, node)) return LowerPlainConv(b, fused);
+  if (IsNarrowWeights(b, node.inputs[1])) {
+    OCTET_ASSIGN_OR_RETURN(const Location src, b.Get(node.inputs[0]));
+    if (IsDynamic(node) || IsInt8(src)) {
+      // Refused where a weight times its multiplier does not fit 8 bits, which only the kernel sees.
+      const absl::Status status = LowerConvWith(b, fused, Narrow::kCodes);
+      if (!absl::IsUnimplemented(status)) return status;
+    }
+  }
+  return LowerConvWith(b, fused, Narrow::kReals);
 }
 
 struct ProductOptions {

@@ -89,6 +89,69 @@ inline void TimeKernel(benchmark::State& state,
   state.SetLabel((*kernel)->implementation());
 }
 
+// ---- two kernels alternating
+
+// One side of a comparison: kernels that take turns (the same operator on other weights), operands and times.
+struct Side {
+  std::vector<std::unique_ptr<Kernel>> kernels = {};
+  Buffer src = {}, dst = {}, scratch = {};
+  std::vector<BoundKernel> bound = {};
+  std::vector<double> us = {};
+
+  // Errors: the kernel's own; those of its first run.
+  absl::Status Add(absl::StatusOr<std::unique_ptr<Kernel>> kernel, const TensorSpec& src_spec, const TensorSpec& dst_spec,
+                   ParallelFor* team) {
+    if (!kernel.ok()) return kernel.status();
+    if (kernels.empty()) {
+      src = RandomOperand(src_spec, 4);
+      dst = RandomOperand(dst_spec, 5);
+      scratch = *Buffer::Allocate((*kernel)->scratch_bytes() + 1);
+    }
+    const void* const srcs[] = {src.data()};
+    void* const dsts[] = {dst.data()};
+    auto made = (*kernel)->Bind({srcs, dsts, scratch.data(), team});
+    if (!made.ok()) return made.status();
+    bound.push_back(*std::move(made));
+    kernels.push_back(*std::move(kernel));
+    return bound.back()();
+  }
+  void RunOnce() {
+    using Clock = std::chrono::steady_clock;
+    BoundKernel& next = bound[us.size() % bound.size()];
+    const Clock::time_point start = Clock::now();
+    benchmark::DoNotOptimize(next());
+    us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
+  }
+};
+
+inline double Quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+// Takes the bytes out of all caches, as a network does whose weights exceed them.
+inline void Evict(const Buffer& buffer) {
+#if defined(__x86_64__)
+  for (int64_t i = 0; i < buffer.size_bytes(); i += 64) __builtin_ia32_clflush(buffer.data() + i);
+  __builtin_ia32_mfence();
+#endif
+}
+
+// us, peer_us: medians; min_us, peer_min_us: the fastest, for machines that do other things, too; ratio: peer / ours of
+// each round, median and quantiles.
+inline void ReportSides(benchmark::State& state, const Side& ours, const Side& peer) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < ours.us.size(); ++i) ratios.push_back(peer.us[i] / ours.us[i]);
+  state.counters["us"] = Quantile(ours.us, 0.5);
+  state.counters["peer_us"] = Quantile(peer.us, 0.5);
+  state.counters["min_us"] = Quantile(ours.us, 0);
+  state.counters["peer_min_us"] = Quantile(peer.us, 0);
+  state.counters["ratio"] = Quantile(ratios, 0.5);
+  state.counters["ratio_p10"] = Quantile(ratios, 0.1);
+  state.counters["ratio_p90"] = Quantile(ratios, 0.9);
+  state.SetLabel(ours.kernels[0]->implementation() + " | " + peer.kernels[0]->implementation());
+}
+
 }  // namespace octet::kernels
 
 #endif  // OCTET_KERNELS_BENCHMARKING_H_

@@ -11,7 +11,7 @@
 namespace octet::kernels {
 namespace {
 
-// Calls body with a value of the C++ type that stores dtype. Requires: not f16, bf16, s4, u4 (their
+// Calls body with a value of the C++ type that stores dtype. Requires: not f16, bf16 or less than 8 bits (their
 // callers decode).
 template <typename Body>
 auto WithStorage(DType dtype, Body&& body) {
@@ -51,19 +51,21 @@ void StoreAs(void* data, int64_t index, T value) {
   std::memcpy(static_cast<std::byte*>(data) + index * int64_t{sizeof(T)}, &value, sizeof(T));
 }
 
-bool IsNibble(DType dtype) { return BitsOf(dtype) == 4; }
+// Elements that share bytes: 1, 2 or 4 bits, low bits first.
+bool SharesBytes(DType dtype) { return BitsOf(dtype) < 8; }
 
-int LoadNibble(DType dtype, const void* data, int64_t index) {
-  const int byte = static_cast<const uint8_t*>(data)[index / 2];
-  const int nibble = index % 2 == 0 ? byte & 15 : byte >> 4;
-  return dtype == DType::kS4 && nibble >= 8 ? nibble - 16 : nibble;
+int LoadBits(DType dtype, const void* data, int64_t index) {
+  const int bits = BitsOf(dtype), per_byte = 8 / bits;
+  const int byte = static_cast<const uint8_t*>(data)[index / per_byte];
+  const int code = byte >> (index % per_byte * bits) & ((1 << bits) - 1);
+  return dtype == DType::kS4 && code >= 8 ? code - 16 : code;
 }
 
-void StoreNibble(void* data, int64_t index, int64_t value) {
-  uint8_t& byte = static_cast<uint8_t*>(data)[index / 2];
-  const int nibble = static_cast<int>(value & 15);
-  byte =
-      static_cast<uint8_t>(index % 2 == 0 ? (byte & 0xf0) | nibble : (byte & 0x0f) | nibble << 4);
+void StoreBits(DType dtype, void* data, int64_t index, int64_t value) {
+  const int bits = BitsOf(dtype), per_byte = 8 / bits;
+  const int shift = static_cast<int>(index % per_byte) * bits, mask = ((1 << bits) - 1) << shift;
+  uint8_t& byte = static_cast<uint8_t*>(data)[index / per_byte];
+  byte = static_cast<uint8_t>((byte & ~mask) | (static_cast<int>(value) << shift & mask));
 }
 
 template <typename T>
@@ -121,7 +123,7 @@ bool SameMemoryOrder(const TensorSpec& a, const TensorSpec& b) {
 }
 
 double LoadNumber(DType dtype, const void* data, int64_t index) {
-  if (IsNibble(dtype)) return LoadNibble(dtype, data, index);
+  if (SharesBytes(dtype)) return LoadBits(dtype, data, index);
   if (dtype == DType::kF16) return F32FromF16(LoadAs<uint16_t>(data, index));
   if (dtype == DType::kBF16) return F32FromBF16(LoadAs<uint16_t>(data, index));
   return WithStorage(dtype,
@@ -129,7 +131,7 @@ double LoadNumber(DType dtype, const void* data, int64_t index) {
 }
 
 int64_t LoadInteger(DType dtype, const void* data, int64_t index) {
-  if (IsNibble(dtype)) return LoadNibble(dtype, data, index);
+  if (SharesBytes(dtype)) return LoadBits(dtype, data, index);
   if (IsFloat(dtype)) return SaturateTo<int64_t>(LoadNumber(dtype, data, index));
   return WithStorage(
       dtype, [&](auto t) { return static_cast<int64_t>(LoadAs<decltype(t)>(data, index)); });
@@ -138,9 +140,9 @@ int64_t LoadInteger(DType dtype, const void* data, int64_t index) {
 void StoreNumber(DType dtype, void* data, int64_t index, double value) {
   if (dtype == DType::kBool) {
     StoreAs<uint8_t>(data, index, value != 0);
-  } else if (IsNibble(dtype)) {
+  } else if (SharesBytes(dtype)) {
     const auto [lo, hi] = IntegerRange(dtype);
-    StoreNibble(data, index, std::clamp(SaturateTo<int64_t>(value), lo, hi));
+    StoreBits(dtype, data, index, std::clamp(SaturateTo<int64_t>(value), lo, hi));
   } else if (dtype == DType::kF16) {
     StoreAs(data, index, F16FromF32(static_cast<float>(value)));
   } else if (dtype == DType::kBF16) {
@@ -160,8 +162,8 @@ void StoreNumber(DType dtype, void* data, int64_t index, double value) {
 void StoreInteger(DType dtype, void* data, int64_t index, int64_t value) {
   if (dtype == DType::kBool) {
     StoreAs<uint8_t>(data, index, value != 0);
-  } else if (IsNibble(dtype)) {
-    StoreNibble(data, index, value);
+  } else if (SharesBytes(dtype)) {
+    StoreBits(dtype, data, index, value);
   } else if (IsFloat(dtype)) {
     StoreNumber(dtype, data, index, static_cast<double>(value));
   } else {
@@ -170,8 +172,8 @@ void StoreInteger(DType dtype, void* data, int64_t index, int64_t value) {
 }
 
 void CopyElement(DType dtype, const void* src, int64_t src_index, void* dst, int64_t dst_index) {
-  if (IsNibble(dtype)) {
-    StoreNibble(dst, dst_index, LoadNibble(dtype, src, src_index));
+  if (SharesBytes(dtype)) {
+    StoreBits(dtype, dst, dst_index, LoadBits(dtype, src, src_index));
     return;
   }
   const int64_t bytes = BytesOf(dtype);

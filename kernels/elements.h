@@ -43,7 +43,7 @@ int64_t LoadInteger(DType dtype, const void* data, int64_t index);
 void StoreNumber(DType dtype, void* data, int64_t index, double value);
 // Integers wrap; bool becomes value != 0.
 void StoreInteger(DType dtype, void* data, int64_t index, int64_t value);
-// Copies one element, 4-bit types included.
+// Copies one element, types of less than 8 bits included.
 void CopyElement(DType dtype, const void* src, int64_t src_index, void* dst, int64_t dst_index);
 
 // Smallest and largest value of an integer type (u64: largest s64).

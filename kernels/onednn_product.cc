@@ -352,9 +352,22 @@ absl::StatusOr<std::shared_ptr<const PackedWeights>> PackWeights(WeightStore& st
   }
 }
 
+absl::StatusOr<Buffer> ReorderedWeights(const dnnl::memory::desc& plain, const std::byte* weights,
+                                        const dnnl::memory::desc& packed) {
+  OCTET_ASSIGN_OR_RETURN(Buffer out, Buffer::Allocate(static_cast<int64_t>(packed.get_size())));
+  OCTET_RETURN_IF_ERROR(Reorder(plain, weights, packed, out.data()));
+  return out;
+}
+
+int64_t PaddedBytes(const dnnl::memory::desc& desc) {
+  int64_t bytes = static_cast<int64_t>(dnnl::memory::data_type_size(desc.get_data_type()));
+  for (int64_t dim : desc.get_padded_dims()) bytes *= dim;
+  return bytes;
+}
+
 std::string LayoutString(const dnnl::memory::desc& desc) {
-  const dnnl::memory::dims strides = desc.get_strides(), padded = desc.get_padded_dims(),
-                           blocks = desc.get_inner_blks(), indices = desc.get_inner_idxs();
+  const dnnl::memory::dims strides = desc.get_strides(), blocks = desc.get_inner_blks(),
+                           indices = desc.get_inner_idxs();
   std::vector<int> order(static_cast<size_t>(desc.get_ndims()));
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
@@ -368,9 +381,7 @@ std::string LayoutString(const dnnl::memory::desc& desc) {
   for (size_t i = 0; i < blocks.size(); ++i) {
     absl::StrAppend(&out, blocks[i], std::string(1, static_cast<char>('a' + indices[i])));
   }
-  int64_t bytes = static_cast<int64_t>(dnnl::memory::data_type_size(desc.get_data_type()));
-  for (int64_t dim : padded) bytes *= dim;
-  const int64_t extra = static_cast<int64_t>(desc.get_size()) - bytes;
+  const int64_t extra = static_cast<int64_t>(desc.get_size()) - PaddedBytes(desc);
   if (extra > 0) absl::StrAppend(&out, "+", extra);
   return out;
 }

@@ -106,6 +106,13 @@ absl::StatusOr<std::shared_ptr<const PackedWeights>> PackWeights(WeightStore& st
                                                                  const dnnl::memory::desc& plain,
                                                                  const dnnl::memory::desc& packed);
 
+// `plain` weights reordered into `packed`, with what oneDNN puts behind the elements (compensation).
+absl::StatusOr<Buffer> ReorderedWeights(const dnnl::memory::desc& plain, const std::byte* weights,
+                                        const dnnl::memory::desc& packed);
+
+// Bytes of the elements of a layout, padding included.
+int64_t PaddedBytes(const dnnl::memory::desc& desc);
+
 // "ABcd16b64a4b+512" (bytes beyond the padded elements: compensation).
 std::string LayoutString(const dnnl::memory::desc& desc);
 

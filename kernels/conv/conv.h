@@ -7,7 +7,9 @@
 //
 // src f32 with f32 weights, or src u8/s8 with quant (per tensor) and s8 weights with quant (per
 // tensor or axis 0, zero point 0), accumulated in s32. Outside of src the real value is 0. bias is
-// f32 in real units, or s32 with quant. Operands of Bind: src[0] = src; a kAdd post-op's residual
+// f32 in real units, or s32 with quant. Weights beside sources of 8 bits may have less than 8: s4, u4, u2, u1 with quant
+// per tensor, per channel, or in blocks along the input channels (axis 1) whose scales FactorScales takes apart; with
+// levels, and of vectors (base/quantization.h). They are s8 weights per channel, bit for bit. Operands of Bind: src[0] = src; a kAdd post-op's residual
 // is read from dst[0] (in place). With runtime_quant, src is u8/s8 without quant and its parameters
 // are further operands; dst is f32, or s32: the accumulator (then no bias, post-ops or scales but 1).
 // Source: ONNX Conv-22, ConvInteger-10; integer form arXiv:1712.05877, section 2.
@@ -43,6 +45,10 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateConv(const ConvParams& params, con
 
 // The ordered list, best first, reference last.
 absl::Span<const Implementation<ConvParams>> ConvImplementations();
+
+// The same convolution with its weights of less than 8 bits unpacked to s8; without a tensor when it was released.
+// Errors: kUnimplemented when scales or values do not allow it.
+absl::StatusOr<ConvParams> ConvOfS8(const ConvParams& params);
 
 }  // namespace octet::kernels
 

@@ -52,7 +52,8 @@ const bool kRegistered = [] {
       for (DType dtype : {DType::kF32, DType::kU8}) {
         for (int64_t batch : {1, 8}) {
           for (const auto& entry : ConvImplementations()) {
-            if (std::string(entry.name) == "reference") continue;  // seconds per run
+            if (std::string(entry.name) == "reference") continue;     // seconds per run
+            if (std::string(entry.name) == "onednn_codes") continue;  // conv_codes_benchmark.cc
             const std::string name = absl::StrCat("conv/", model, "/", line.name, "/",
                                                   NameOf(dtype), "/batch:", batch, "/", entry.name);
             benchmark::RegisterBenchmark(

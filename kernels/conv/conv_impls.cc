@@ -1,13 +1,17 @@
 // The ordered list of Conv and the rules its parameters obey.
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kernels/conv/conv.h"
 #include "kernels/elements.h"
+#include "kernels/narrow_weights.h"
 
 namespace octet::kernels {
 
 using Result = absl::StatusOr<std::unique_ptr<Kernel>>;
 Result CreateConvOneDnn(const ConvParams&, const KernelEnv&);
+Result CreateConvOneDnnCodes(const ConvParams&, const KernelEnv&);
 Result CreateConvReference(const ConvParams&, const KernelEnv&);
 
 namespace {
@@ -53,7 +57,7 @@ absl::Status ValidateTypes(const ConvParams& p) {
   const bool f32 = IsPlainF32(p.src) && p.weights_dtype == DType::kF32;
   const bool bytes = !p.src.quant && (p.src.dtype == DType::kU8 || p.src.dtype == DType::kS8);
   const bool int8 = (p.runtime_quant ? bytes : IsQuantized8(p.src)) &&
-                    p.weights_dtype == DType::kS8 && p.weights.quant;
+                    (p.weights_dtype == DType::kS8 || IsNarrow(p.weights_dtype)) && p.weights.quant;
   if (!f32 && !int8) {
     return absl::UnimplementedError(absl::StrCat("conv: ", NameOf(p.src.dtype), " with ",
                                                  NameOf(p.weights_dtype),
@@ -64,7 +68,7 @@ absl::Status ValidateTypes(const ConvParams& p) {
   if (!accumulator && !IsPlainF32(p.dst) && !IsQuantized8(p.dst)) {
     return absl::UnimplementedError(absl::StrCat("conv: dst of type ", NameOf(p.dst.dtype)));
   }
-  if (int8) {
+  if (int8 && p.weights_dtype == DType::kS8) {
     const QuantParams& q = *p.weights.quant;
     const size_t scales = q.per_tensor() ? 1 : static_cast<size_t>(p.weights_shape[0]);
     if (q.axis > 0 || q.block != 0 || q.scale.size() != scales) {
@@ -90,10 +94,23 @@ absl::Status ValidateTypes(const ConvParams& p) {
 
 absl::Span<const Implementation<ConvParams>> ConvImplementations() {
   static constexpr Implementation<ConvParams> kList[] = {
+      {"onednn_codes", CreateConvOneDnnCodes},
       {"onednn", CreateConvOneDnn},
       {"reference", CreateConvReference},
   };
   return kList;
+}
+
+absl::StatusOr<ConvParams> ConvOfS8(const ConvParams& params) {
+  const TensorSpec weights{params.weights_dtype, params.weights_shape, Layout::kPlain, params.weights.quant};
+  OCTET_ASSIGN_OR_RETURN(const ChannelScales scales, FactorScales(weights));
+  ConvParams out = params;
+  out.weights_dtype = DType::kS8;
+  out.weights.quant = QuantParams{scales.scale, {}, 0, 0, {}, 1};
+  if (!params.weights.tensor.valid()) return out;
+  OCTET_ASSIGN_OR_RETURN(const NarrowElements elements, ExpandNarrow(weights, scales, params.weights.tensor.data()));
+  out.weights.tensor = Tensor::FromValues<int8_t>(DType::kS8, params.weights_shape, elements.values);
+  return out;
 }
 
 Result CreateConv(const ConvParams& params, const KernelEnv& env) {

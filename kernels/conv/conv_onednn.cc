@@ -1,5 +1,9 @@
 // Conv by oneDNN's convolution primitive.
 //
+// Entry "onednn_codes": weights of less than 8 bits stay codes in the order in which the primitive reads s8 weights
+// ("<id>/conv_codes/<layout>") and are decoded into scratch memory in front of every run (code_stream.h). Entry "onednn"
+// takes such weights, too, unpacked to s8 for good.
+//
 // Weights are packed once per layout ("<id>/conv/<layout>"); later specialisations take over that
 // layout. A plain source with a channels-last destination, which oneDNN computes by its reference
 // only, is reordered in scratch memory first.
@@ -10,8 +14,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/parallel_for.h"
 #include "base/status.h"
+#include "kernels/code_stream.h"
 #include "kernels/conv/conv.h"
 #include "kernels/elements.h"
+#include "kernels/narrow_weights.h"
 #include "kernels/onednn_product.h"
 
 namespace octet::kernels {
@@ -151,7 +157,7 @@ absl::StatusOr<dnnl::primitive_desc> MakePd(const ConvParams& p, const ConvPlan&
   return pd;
 }
 
-// Runs `first` from src[0] into the front of the scratch memory and `second` from there.
+// Runs `first` from src[0] into the front of the scratch memory and `second` from there; further sources are second's.
 class ReorderedConv final : public Kernel {
  public:
   ReorderedConv(std::unique_ptr<Kernel> first, std::unique_ptr<Kernel> second, int64_t bytes)
@@ -167,7 +173,8 @@ class ReorderedConv final : public Kernel {
   absl::StatusOr<BoundKernel> Bind(const BindArgs& args) const override {
     void* const middle = args.scratch;
     void* const rest = static_cast<std::byte*>(args.scratch) + offset_;
-    const void* const middle_src[] = {middle};
+    std::vector<const void*> middle_src(args.src.begin(), args.src.end());
+    middle_src[0] = middle;
     void* const middle_dst[] = {middle};
     OCTET_ASSIGN_OR_RETURN(BoundKernel first,
                            first_->Bind({args.src, middle_dst, rest, args.parallel}));
@@ -202,16 +209,150 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeReorder(const dnnl::memory::desc& fr
   return MakeDnnlKernel(std::move(parts));
 }
 
-absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const KernelEnv& env) {
+// Codes with the layout of the s8 weights that they decode to.
+struct CodeWeights {
+  dnnl::memory::desc desc;
+  CodeStream stream;
+};
+
+// The primitive descriptor for the layout of the codes that another specialisation has packed, else for the best one;
+// as ChooseWeightsLayout, but a second copy needs the tensor.
+absl::StatusOr<dnnl::primitive_desc> ChooseCodesLayout(const WeightStore& store, absl::string_view prefix,
+                                                       const dnnl::memory::desc& any, const Tensor& tensor,
+                                                       absl::FunctionRef<absl::StatusOr<dnnl::primitive_desc>(const dnnl::memory::desc&)> make) {
+  OCTET_ASSIGN_OR_RETURN(dnnl::primitive_desc free, make(any));
+  const std::shared_ptr<const PackedWeights> first = store.FindFirst(prefix);
+  const auto* codes = first == nullptr ? nullptr : std::any_cast<CodeWeights>(&first->detail);
+  if (codes == nullptr || codes->desc == free.query_md(dnnl::query::weights_md)) return free;
+  absl::StatusOr<dnnl::primitive_desc> shared = make(codes->desc);
+  if (!shared.ok()) return free;
+  const bool slow = IsReferenceImpl(ImplName(*shared)) && !IsReferenceImpl(ImplName(free));
+  return slow && tensor.valid() ? free : *shared;
+}
+
+// Bytes of any meaning brought into the order of packed weights; what packing adds behind them is left out.
+template <typename T>
+absl::StatusOr<std::vector<T>> InPackedOrder(const std::vector<T>& values, const dnnl::memory::desc& plain,
+                                             const dnnl::memory::desc& packed) {
+  static_assert(sizeof(T) == 1);
+  OCTET_ASSIGN_OR_RETURN(const Buffer out, ReorderedWeights(plain, reinterpret_cast<const std::byte*>(values.data()), packed));
+  const auto* bytes = reinterpret_cast<const T*>(out.data());
+  return std::vector<T>(bytes, bytes + PaddedBytes(packed));
+}
+
+// The codes of every byte of packed weights, -1 where it is padding. Reorders may treat bytes as 7-bit numbers, so codes
+// go through in two halves, 1 higher than they are.
+absl::StatusOr<std::vector<int16_t>> CodesInPackedOrder(const std::vector<uint8_t>& codes, const dnnl::memory::desc& plain,
+                                                        const dnnl::memory::desc& packed) {
+  std::vector<uint8_t> low(codes.size()), high(codes.size());
+  for (size_t i = 0; i < codes.size(); ++i) {
+    low[i] = static_cast<uint8_t>((codes[i] & 15) + 1);
+    high[i] = static_cast<uint8_t>(codes[i] >> 4);
+  }
+  OCTET_ASSIGN_OR_RETURN(low, InPackedOrder(low, plain, packed));
+  OCTET_ASSIGN_OR_RETURN(high, InPackedOrder(high, plain, packed));
+  std::vector<int16_t> out(low.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] = static_cast<int16_t>(low[i] == 0 ? -1 : high[i] << 4 | (low[i] - 1));
+  }
+  return out;
+}
+
+// OK when four neighbouring bytes are the four weights of a vector code, in order.
+absl::Status CheckVectorsAreNeighbours(const TensorSpec& weights, const dnnl::memory::desc& plain, const dnnl::memory::desc& packed) {
+  const int64_t inputs = weights.shape[1];
+  const int64_t positions = NumElements(weights.shape) / (weights.shape[0] * inputs);
+  std::vector<uint8_t> element(static_cast<size_t>(NumElements(weights.shape)));
+  for (size_t i = 0; i < element.size(); ++i) {
+    element[i] = static_cast<uint8_t>(static_cast<int64_t>(i) / positions % inputs % 4 + 1);
+  }
+  OCTET_ASSIGN_OR_RETURN(element, InPackedOrder(element, plain, packed));
+  for (size_t i = 0; i < element.size(); ++i) {
+    if (element[i] != 0 && element[i] != i % 4 + 1) {
+      return absl::UnimplementedError(absl::StrCat("layout ", LayoutString(packed), " does not keep the weights of a code together"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PackedWeights> PackCodes(const TensorSpec& weights, const ChannelScales& scales, const Tensor& tensor,
+                                        const dnnl::memory::desc& plain, const dnnl::memory::desc& packed) {
+  if (!tensor.valid()) return absl::UnimplementedError("the weights were released after packing");
+  OCTET_ASSIGN_OR_RETURN(NarrowElements elements, ExpandNarrow(weights, scales, tensor.data()));
+  if (weights.quant->vector > 1) OCTET_RETURN_IF_ERROR(CheckVectorsAreNeighbours(weights, plain, packed));
+  OCTET_ASSIGN_OR_RETURN(const Buffer bytes, ReorderedWeights(plain, reinterpret_cast<const std::byte*>(elements.values.data()), packed));
+  CodeSource source;
+  source.dtype = weights.dtype;
+  source.levels = LevelsOf(weights.dtype, *weights.quant);
+  source.vector = weights.quant->vector;
+  const int64_t values = PaddedBytes(packed);
+  source.tail = absl::MakeConstSpan(bytes.data() + values, static_cast<size_t>(bytes.size_bytes() - values));
+  OCTET_ASSIGN_OR_RETURN(source.codes, CodesInPackedOrder(elements.codes, plain, packed));
+  if (!elements.multipliers.empty()) {
+    OCTET_ASSIGN_OR_RETURN(source.multipliers, InPackedOrder(elements.multipliers, plain, packed));
+  }
+  if (!elements.zero_points.empty()) {
+    OCTET_ASSIGN_OR_RETURN(source.zero_points, InPackedOrder(elements.zero_points, plain, packed));
+  }
+  OCTET_ASSIGN_OR_RETURN(PackedWeights out, EncodeStream(source));
+  out.layout = absl::StrCat(LayoutString(packed), " ", out.layout);
+  out.detail = CodeWeights{packed, std::any_cast<CodeStream>(std::move(out.detail))};
+  return out;
+}
+
+// Decodes weights into the front of the scratch memory and runs `conv`, which takes them as its last source.
+class CodesConv final : public Kernel {
+ public:
+  CodesConv(std::unique_ptr<Kernel> conv, std::shared_ptr<const PackedWeights> codes)
+      : Kernel(absl::StrCat(conv->implementation(), " of codes of ", Stream(*codes).Name())),
+        conv_(std::move(conv)),
+        codes_(std::move(codes)),
+        offset_((Stream(*codes_).decoded_bytes() + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment) {}
+
+  int64_t scratch_bytes() const override { return offset_ + conv_->scratch_bytes(); }
+
+  absl::StatusOr<BoundKernel> Bind(const BindArgs& args) const override {
+    auto* const weights = static_cast<std::byte*>(args.scratch);
+    std::vector<const void*> src(args.src.begin(), args.src.end());
+    src.push_back(weights);
+    OCTET_ASSIGN_OR_RETURN(BoundKernel conv, conv_->Bind({src, args.dst, weights + offset_, args.parallel}));
+    return BoundKernel([codes = codes_, parallel = args.parallel, weights, conv = std::move(conv)]() mutable {
+      DecodeStream(Stream(*codes), codes->data.data(), parallel, weights);
+      return conv();
+    });
+  }
+
+ private:
+  static const CodeStream& Stream(const PackedWeights& codes) {
+    return std::any_cast<const CodeWeights&>(codes.detail).stream;
+  }
+
+  std::unique_ptr<Kernel> conv_;
+  std::shared_ptr<const PackedWeights> codes_;
+  int64_t offset_;
+};
+
+// How many sources the caller binds.
+int Sources(const ConvParams& p) {
+  return p.runtime_quant ? 1 + (p.runtime_quant->scale >= 0) + (p.runtime_quant->zero_point >= 0) : 1;
+}
+
+// Weights of less than 8 bits behind a convolution that is described as one of s8 weights.
+struct NarrowConv {
+  TensorSpec weights;
+  ChannelScales scales;
+};
+
+absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const KernelEnv& env, const NarrowConv* codes = nullptr) {
   if (NumElements(p.src.shape) == 0 || NumElements(p.dst.shape) == 0) {
     return absl::UnimplementedError("empty tensor");
   }
   ConstantArguments constants(env);
   DnnlKernelParts parts;
   OCTET_ASSIGN_OR_RETURN(const ConvPlan plan, MakePlan(p, constants, parts));
-  const std::string prefix = absl::StrCat(p.weights.id, "/conv/");
+  const std::string prefix = absl::StrCat(p.weights.id, codes != nullptr ? "/conv_codes/" : "/conv/");
   const auto choose = [&](const dnnl::memory::desc& src) {
-    return ChooseWeightsLayout(constants.store(), prefix, plan.weights_any, p.weights.tensor,
+    return (codes != nullptr ? ChooseCodesLayout : ChooseWeightsLayout)(constants.store(), prefix, plan.weights_any, p.weights.tensor,
                                [&](const auto& weights) { return MakePd(p, plan, src, weights); });
   };
   OCTET_ASSIGN_OR_RETURN(const dnnl::memory::desc outer_src, DnnlDesc(p.src));
@@ -226,9 +367,19 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const Kernel
   }
   OCTET_RETURN_IF_ERROR(pd.status());
   const dnnl::memory::desc weights = pd->query_md(dnnl::query::weights_md);
-  OCTET_ASSIGN_OR_RETURN(auto packed, PackWeights(constants.store(), prefix, p.weights.tensor,
-                                                  plan.weights_plain, weights));
-  constants.Add(DNNL_ARG_WEIGHTS, weights, std::move(packed));
+  std::shared_ptr<const PackedWeights> packed;
+  if (codes == nullptr) {
+    OCTET_ASSIGN_OR_RETURN(packed, PackWeights(constants.store(), prefix, p.weights.tensor, plan.weights_plain, weights));
+    constants.Add(DNNL_ARG_WEIGHTS, weights, packed);
+  } else {
+    OCTET_ASSIGN_OR_RETURN(packed, constants.store().GetOrPack(absl::StrCat(prefix, LayoutString(weights)), [&] {
+      return PackCodes(codes->weights, codes->scales, p.weights.tensor, plan.weights_plain, weights);
+    }));
+    if (std::any_cast<const CodeWeights&>(packed->detail).desc != weights) {
+      return absl::UnimplementedError("codes are packed in a layout that prints alike");
+    }
+    parts.arguments.push_back({DNNL_ARG_WEIGHTS, DnnlArgument::From::kSrc, Sources(p), weights});
+  }
 
   parts.implementation = absl::StrCat("onednn:", ImplName(*pd));
   const dnnl::memory::desc scratch = pd->query_md(dnnl::query::scratchpad_md);
@@ -239,9 +390,12 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const Kernel
   parts.arguments.push_back({DNNL_ARG_SCRATCHPAD, DnnlArgument::From::kScratch, 0, scratch});
   constants.MoveInto(parts);
   auto kernel = MakeDnnlKernel(std::move(parts));
-  if (src == outer_src) return kernel;
-  OCTET_ASSIGN_OR_RETURN(auto reorder, MakeReorder(outer_src, src));
-  return std::make_unique<ReorderedConv>(std::move(reorder), std::move(kernel), p.src.size_bytes());
+  if (src != outer_src) {
+    OCTET_ASSIGN_OR_RETURN(auto reorder, MakeReorder(outer_src, src));
+    kernel = std::make_unique<ReorderedConv>(std::move(reorder), std::move(kernel), p.src.size_bytes());
+  }
+  if (codes == nullptr) return kernel;
+  return std::make_unique<CodesConv>(std::move(kernel), std::move(packed));
 }
 
 // Below this much work a second thread costs more to wake than it saves, and with the blocking for one thread small
@@ -264,19 +418,37 @@ class TeamScope {
   int before_;
 };
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnn(const ConvParams& params,
-                                                         const KernelEnv& env) {
+absl::StatusOr<std::unique_ptr<Kernel>> CreateForTeam(const ConvParams& params, const KernelEnv& env,
+                                                      const NarrowConv* codes = nullptr) {
   if (env.threads > 1 && MultiplyAdds(params) < kOneThreadMultiplyAdds) {
     const TeamScope alone(1);
-    absl::StatusOr<std::unique_ptr<Kernel>> kernel = Create(params, env);
+    absl::StatusOr<std::unique_ptr<Kernel>> kernel = Create(params, env, codes);
     // The brgemm implementations keep the thread count they were made for; others may ask for the team's at run time.
     if (kernel.ok() && absl::StartsWith((*kernel)->implementation(), "onednn:br")) return kernel;
   }
-  absl::StatusOr<std::unique_ptr<Kernel>> kernel = Create(params, env);
+  absl::StatusOr<std::unique_ptr<Kernel>> kernel = Create(params, env, codes);
   if (!kernel.ok()) return AsRefusal(kernel.status());
   return kernel;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnn(const ConvParams& params, const KernelEnv& env) {
+  if (!IsNarrow(params.weights_dtype)) return CreateForTeam(params, env);
+  OCTET_ASSIGN_OR_RETURN(const ConvParams s8, ConvOfS8(params));
+  return CreateForTeam(s8, env);
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnnCodes(const ConvParams& params, const KernelEnv& env) {
+  if (!IsNarrow(params.weights_dtype)) return absl::UnimplementedError("the weights have 8 bits or more");
+  // Without VNNI oneDNN packs halves of the weights for s8 sources.
+  if (!HasVnni()) return absl::UnimplementedError("no VNNI here");
+  NarrowConv codes{{params.weights_dtype, params.weights_shape, Layout::kPlain, params.weights.quant}, {}};
+  OCTET_ASSIGN_OR_RETURN(codes.scales, FactorScales(codes.weights));
+  ConvParams s8 = params;
+  s8.weights_dtype = DType::kS8;
+  s8.weights.quant = QuantParams{codes.scales.scale, {}, 0, 0, {}, 1};
+  return CreateForTeam(s8, env, &codes);
 }
 
 }  // namespace octet::kernels

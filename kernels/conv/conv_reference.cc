@@ -1,11 +1,16 @@
 // Conv by the reference loops: last resort and constant folding.
 #include "kernels/conv/conv_reference.h"
 #include "base/status.h"
+#include "kernels/narrow_weights.h"
 
 namespace octet::kernels {
 
 absl::StatusOr<std::unique_ptr<Kernel>> CreateConvReference(const ConvParams& params,
                                                             const KernelEnv& env) {
+  if (IsNarrow(params.weights_dtype)) {
+    OCTET_ASSIGN_OR_RETURN(const ConvParams s8, ConvOfS8(params));
+    return CreateConvReference(s8, env);
+  }
   OCTET_ASSIGN_OR_RETURN(auto weights, PlainCopy(params.weights, env));
   std::shared_ptr<const PackedWeights> bias;
   if (params.bias.present()) {

@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "base/parallel_for.h"
 #include "kernels/conv/conv_reference.h"
+#include "kernels/narrow_weights.h"
 #include "kernels/onednn_product.h"
 #include "kernels/product_testing.h"
 
@@ -156,12 +157,15 @@ Buffer Expected(const ConvParams& p, const Buffer& src) {
   return dst;
 }
 
-// Runs every implementation of the list; none may refuse.
+// Those for weights of 8 bits and more: the first of the list is for less.
+absl::Span<const Implementation<ConvParams>> WholeImplementations() { return ConvImplementations().subspan(1); }
+
+// Runs every one of them; none may refuse.
 void ExpectAllMatch(const ConvParams& p, double limit) {
   SetTeamSize(2);
   const Buffer src = RandomOperand(p.src, 13);
   const Buffer expected = Expected(p, src);
-  for (const auto& entry : ConvImplementations()) {
+  for (const auto& entry : WholeImplementations()) {
     WeightStore store;
     auto kernel = entry.create(p, KernelEnv{&store, 2});
     ASSERT_TRUE(kernel.ok()) << entry.name << ": " << kernel.status();
@@ -277,7 +281,7 @@ TEST(ConvTest, ActivationsMatchOrAreRefused) {
       ExpectAllMatch(p, 1e-4);
       ExpectAllMatch(q, 1);
     } else {
-      const auto refusal = ConvImplementations()[0].create(p, KernelEnv{nullptr, 2});
+      const auto refusal = WholeImplementations()[0].create(p, KernelEnv{nullptr, 2});
       EXPECT_TRUE(absl::IsUnimplemented(refusal.status())) << refusal.status();
     }
   }
@@ -463,7 +467,7 @@ TEST(ConvTest, QuantizationAtRunTimeEqualsThatOfTheSpecification) {
       p.src.quant.reset();
       p.runtime_quant = RuntimeQuant{1, 2};
       const float scale = 0.125f;
-      for (const auto& entry : ConvImplementations()) {
+      for (const auto& entry : WholeImplementations()) {
         WeightStore store;
         auto kernel = entry.create(p, KernelEnv{&store, 2});
         ASSERT_TRUE(kernel.ok()) << entry.name << ": " << kernel.status();
@@ -486,7 +490,7 @@ TEST(ConvTest, BareAccumulatorsAreExact) {
   const int32_t zero = 7;
   p.src.quant.reset();
   p.runtime_quant = RuntimeQuant{-1, 1};
-  for (const auto& entry : ConvImplementations()) {
+  for (const auto& entry : WholeImplementations()) {
     auto kernel = entry.create(p, KernelEnv{nullptr, 2});
     ASSERT_TRUE(kernel.ok()) << entry.name << ": " << kernel.status();
     Buffer dst = InitialDst(p);
@@ -495,6 +499,206 @@ TEST(ConvTest, BareAccumulatorsAreExact) {
   }
   p.bias = {9, RandomConstant(DType::kF32, {p.weights_shape[0]}, 12), {}};
   EXPECT_EQ(CreateConv(p, KernelEnv{}).status().code(), absl::StatusCode::kUnimplemented);
+}
+
+// ---- weights of less than 8 bits
+
+struct Form {
+  const char* name;
+  DType dtype;
+  int block;  // 0: per channel
+  bool zero_points;
+  std::vector<int8_t> levels;
+  int vector = 1;
+  double bits = 4;
+};
+
+std::vector<int8_t> RandomLevels(size_t n, int limit) {
+  const CounterRng rng(n);
+  std::vector<int8_t> levels;
+  for (size_t i = 0; i < n; ++i) levels.push_back(static_cast<int8_t>(static_cast<int>(rng.Bits(i) % static_cast<uint64_t>(2 * limit + 1)) - limit));
+  return levels;
+}
+
+const std::vector<Form>& Forms() {
+  static const auto* const list = new std::vector<Form>{
+      {"s4", DType::kS4, 0, false, {}},
+      {"s4 groups", DType::kS4, 32, false, {}},
+      {"u4 zero points", DType::kU4, 16, true, {}},
+      {"16 levels", DType::kU4, 0, false, {-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 72, 92, 127}},
+      {"ternary", DType::kU2, 0, false, {-1, 0, 1}, 1, 2},
+      {"ternary groups", DType::kU2, 8, false, {-1, 0, 1}, 1, 2},
+      {"binary", DType::kU1, 0, false, {-1, 1}, 1, 1},
+      {"vectors", DType::kU2, 0, false, RandomLevels(1024, 127), 4, 2},
+      {"vectors groups", DType::kU2, 16, false, RandomLevels(512, 31), 4, 2},
+  };
+  return *list;
+}
+
+// The case's convolution with weights of the form; scales of blocks are 1 to 4 times their channel's.
+ConvParams MakeNarrow(const Geometry& g, const Case& c, const Form& f) {
+  ConvParams p = MakeParams(g, c);
+  const CounterRng rng(31);
+  const int64_t inputs = p.weights_shape[1], n = NumElements(p.weights_shape);
+  QuantParams q{{}, {}, f.block > 0 ? 1 : 0, f.block, f.levels, f.vector};
+  const int64_t blocks = f.block > 0 ? (inputs + f.block - 1) / f.block : 1;
+  const int64_t per_channel = f.block > 0 ? blocks * n / p.weights_shape[0] / inputs : 1;
+  for (int64_t i = 0; i < p.weights_shape[0] * per_channel; ++i) {
+    const float multiple = f.block > 0 ? static_cast<float>(1 + rng.Bits(static_cast<uint64_t>(i)) % 4) : 1.0f;
+    q.scale.push_back(multiple * p.weights.quant->scale[static_cast<size_t>(i / per_channel)]);
+    if (f.zero_points) q.zero_point.push_back(static_cast<int>(rng.Bits(static_cast<uint64_t>(i) + 444) % 16));
+  }
+  Buffer data = *Buffer::Allocate(ByteSize(f.dtype, p.weights_shape));
+  const int64_t entries = f.levels.empty() ? 16 : static_cast<int64_t>(f.levels.size()) / f.vector;
+  for (int64_t i = 0; i < (f.vector > 1 ? n / f.vector : n); ++i) {
+    const auto code = static_cast<int64_t>(rng.Bits(static_cast<uint64_t>(i) + 99999) % static_cast<uint64_t>(entries));
+    if (f.vector > 1) {
+      data.data()[i] = static_cast<std::byte>(code);
+    } else {
+      StoreInteger(f.dtype, data.data(), i, f.dtype == DType::kS4 && code == 8 ? 7 : code);
+    }
+  }
+  p.weights = {1, Tensor::FromBuffer(f.dtype, p.weights_shape, std::move(data)), std::move(q)};
+  p.weights_dtype = f.dtype;
+  return p;
+}
+
+// The weights' reals by the formulas of base/quantization.h.
+std::vector<float> Reals(const ConvParams& p) {
+  const QuantParams& q = *p.weights.quant;
+  const std::byte* data = p.weights.tensor.data();
+  const int64_t inputs = p.weights_shape[1], n = NumElements(p.weights_shape), positions = n / p.weights_shape[0] / inputs;
+  std::vector<float> reals;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t o = i / inputs / positions, c = i / positions % inputs, k = i % positions;
+    const int64_t blocks = q.block > 0 ? (inputs + q.block - 1) / q.block : 1;
+    const auto at = static_cast<size_t>(q.block > 0 ? (o * blocks + c / q.block) * positions + k : o);
+    double level = 0;
+    if (q.vector > 1) {
+      level = q.levels[static_cast<size_t>(data[(o * positions + k) * (inputs / 4) + c / 4]) * 4 + static_cast<size_t>(c % 4)];
+    } else {
+      const int64_t code = LoadInteger(p.weights_dtype, data, i);
+      level = q.levels.empty() ? static_cast<double>(code) : q.levels[static_cast<size_t>(code)];
+    }
+    reals.push_back(static_cast<float>(double{q.scale[at]} * (level - q.zero_point_at(at))));
+  }
+  return reals;
+}
+
+Buffer RunNarrow(const ConvParams& p, const char* entry, std::string* refusal, WeightStore* store) {
+  const Buffer src = RandomOperand(p.src, 13);
+  Buffer dst = InitialDst(p);
+  for (const auto& e : ConvImplementations()) {
+    if (std::string(e.name) != entry) continue;
+    auto kernel = e.create(p, KernelEnv{store, 2});
+    *refusal = std::string(kernel.status().message());
+    if (!kernel.ok()) return dst;
+    EXPECT_TRUE(RunOnce(**kernel, {src.data()}, dst.data()).ok());
+  }
+  return dst;
+}
+
+TEST(ConvTest, WeightsBelow8BitsEqualS8WeightsBitForBit) {
+  if (!HasVnni()) GTEST_SKIP() << "codes need VNNI";
+  SetTeamSize(2);
+  int accepted = 0;
+  for (const Geometry& g : Geometries()) {
+    for (const Form& f : Forms()) {
+      for (const auto& [dtype, zero_point] : std::vector<std::pair<DType, int>>{{DType::kU8, 0}, {DType::kU8, 131}, {DType::kS8, 0}}) {
+        SCOPED_TRACE(absl::StrCat(g.name, ", ", f.name, ", ", NameOf(dtype), " zero point ", zero_point));
+        const Case c{QuantSpec(dtype, {}, 0.013f, zero_point, kNhwc), QuantSpec(DType::kU8, {}, 0.043f, 119, kNhwc), Bias::kF32, {Act(ActivationKind::kRelu)}};
+        if (f.vector > 1 && g.channels / g.groups % 4 != 0) continue;
+        const ConvParams p = MakeNarrow(g, c, f);
+        const absl::StatusOr<ConvParams> s8 = ConvOfS8(p);
+        ASSERT_TRUE(s8.ok()) << s8.status();
+        std::string refusal;
+        WeightStore store;
+        const Buffer want = RunNarrow(*s8, "onednn", &refusal, &store);
+        ASSERT_EQ(refusal, "");
+        for (const char* entry : {"onednn_codes", "onednn", "reference"}) {
+          WeightStore own;
+          const Buffer got = RunNarrow(p, entry, &refusal, &own);
+          if (std::string(entry) == "onednn_codes") {
+            accepted += refusal.empty();
+            // Groups need four neighbouring bytes of one output channel; padding needs a code for 0.
+            const bool whole_lanes = g.channels / g.groups % 4 == 0;
+            EXPECT_TRUE(refusal.empty() || !whole_lanes) << refusal;
+            if (!refusal.empty()) continue;
+          }
+          ASSERT_EQ(refusal, "") << entry;
+          EXPECT_EQ(Difference(p.dst, want.data(), got.data(), std::string(entry) == "reference" ? 1 : 0), "") << entry;
+        }
+      }
+    }
+  }
+  EXPECT_GT(accepted, 300);
+}
+
+// Against floats: sources and weights as reals, sums in double. 1e-4: scales are rounded products.
+TEST(ConvTest, WeightsBelow8BitsAreTheRealsOfTheirFormulas) {
+  if (!HasVnni()) GTEST_SKIP() << "codes need VNNI";
+  for (const size_t i : {0u, 4u, 9u, 15u, 16u, 18u}) {
+    const Geometry& g = Geometries()[i];
+    for (const Form& f : Forms()) {
+      SCOPED_TRACE(absl::StrCat(g.name, ", ", f.name));
+      if (f.vector > 1 && g.channels / g.groups % 4 != 0) continue;
+      const Case c{QuantSpec(DType::kU8, {}, 0.013f, 77, kNhwc), F32Spec({}, kNhwc), Bias::kF32, {}};
+      const ConvParams p = MakeNarrow(g, c, f);
+      const Buffer src = RandomOperand(p.src, 13);
+      std::vector<float> reals(static_cast<size_t>(NumElements(p.src.shape)));
+      for (size_t e = 0; e < reals.size(); ++e) reals[e] = 0.013f * (static_cast<float>(static_cast<uint8_t>(src.data()[e])) - 77);
+      ConvParams floats = p;
+      floats.src = F32Spec(p.src.shape, kNhwc);
+      floats.weights.quant.reset();
+      Buffer want = InitialDst(p);
+      ConvReference<double, float>(floats, reals.data(), Reals(p).data(), p.bias.tensor.ToF64(), want.data());
+      WeightStore store;
+      auto kernel = CreateConv(p, KernelEnv{&store, 2});
+      ASSERT_TRUE(kernel.ok()) << kernel.status();
+      Buffer got = InitialDst(p);
+      ASSERT_TRUE(RunOnce(**kernel, {src.data()}, got.data()).ok());
+      EXPECT_EQ(Difference(p.dst, want.data(), got.data(), 1e-4), "") << (*kernel)->implementation();
+    }
+  }
+}
+
+TEST(ConvTest, CodesAreResidentAtTheirPackedSize) {
+  if (!HasVnni()) GTEST_SKIP() << "codes need VNNI";
+  const Geometry large = {"large", 1, 128, 128, 1, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+  for (const Form& f : Forms()) {
+    SCOPED_TRACE(f.name);
+    const Case c{QuantSpec(DType::kU8, {}, 0.013f, 131, kNhwc), QuantSpec(DType::kU8, {}, 0.043f, 119, kNhwc), Bias::kNone, {}};
+    const ConvParams p = MakeNarrow(large, c, f);
+    WeightStore store;
+    auto kernel = CreateConv(p, KernelEnv{&store, 2});
+    ASSERT_TRUE(kernel.ok()) << kernel.status();
+    EXPECT_TRUE(absl::StrContains((*kernel)->implementation(), "codes")) << (*kernel)->implementation();
+    const auto weights = static_cast<double>(NumElements(p.weights_shape));
+    // Records: a byte for each scale (and zero point), in VNNI's layouts twice. Vectors beside: scales, compensation.
+    const double records = f.block == 0 ? 0 : weights / f.block * (f.zero_points ? 2 : 1) * 4;
+    EXPECT_LE(static_cast<double>(store.TotalBytes()), weights * f.bits / 8 + records + 4096);
+  }
+}
+
+TEST(ConvTest, BucketsShareOneCopyOfCodesAndSurviveTheRelease) {
+  if (!HasVnni()) GTEST_SKIP() << "codes need VNNI";
+  WeightStore store;
+  const Case c{QuantSpec(DType::kU8, {}, 0.013f, 0, kNhwc), QuantSpec(DType::kU8, {}, 0.043f, 0, kNhwc), Bias::kF32, {}};
+  Geometry g = Geometries()[0];
+  for (const int64_t batch : {1, 8, 2}) {
+    g.batch = batch;
+    ConvParams p = MakeNarrow(g, c, Forms()[1]);
+    std::string refusal;
+    WeightStore own;
+    const Buffer want = RunNarrow(*ConvOfS8(p), "onednn", &refusal, &own);
+    if (batch > 1) p.weights.tensor = p.bias.tensor = Tensor();
+    const Buffer got = RunNarrow(p, "onednn_codes", &refusal, &store);
+    ASSERT_EQ(refusal, "");
+    EXPECT_EQ(Difference(p.dst, want.data(), got.data(), 0), "") << batch;
+  }
+  int copies = 0;
+  for (const auto& [key, bytes] : store.Entries()) copies += absl::StrContains(key, "/conv_codes/");
+  EXPECT_EQ(copies, 1);
 }
 
 }  // namespace

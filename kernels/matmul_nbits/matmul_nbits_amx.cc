@@ -102,6 +102,48 @@ void MultiplyBlock(const NBitsTile& tile, int64_t column, const uint8_t* src, in
   for (int r = 0; r < 16; ++r) _mm512_storeu_ps(acc + r * kNBitsAccStride + column, real[r]);
 }
 
+// The same for 32 rows and 32 columns: four independent chains hide what one step of AMX takes, which groups of many steps
+// cannot hide behind each other.
+void MultiplyLongGroups(const NBitsTile& tile, int64_t column, const uint8_t* src, int64_t src_stride, float* acc) {
+  alignas(64) int32_t sums[4][256];
+  const int64_t quad_bytes = tile.width * 4, step = step_of_thread;
+  const int8_t* w = tile.weights + column * 4;
+  const uint8_t* second = src + 16 * src_stride;
+  const float* scales = tile.scales + column;
+  for (int64_t first = 0; first < tile.depth; first += tile.group, scales += tile.width) {
+    const int64_t end = first + tile.group < tile.depth ? first + tile.group : tile.depth;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = first; k < end; k += step) {
+      _tile_loadd(4, src + k, src_stride);
+      _tile_loadd(5, second + k, src_stride);
+      _tile_loadd(6, w + k / 4 * quad_bytes, quad_bytes);
+      _tile_loadd(7, w + k / 4 * quad_bytes + 64, quad_bytes);
+      _tile_dpbusd(0, 4, 6);
+      _tile_dpbusd(1, 4, 7);
+      _tile_dpbusd(2, 5, 6);
+      _tile_dpbusd(3, 5, 7);
+    }
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    _tile_stored(2, sums[2], 64);
+    _tile_stored(3, sums[3], 64);
+    for (int64_t i = 0; i < 4; ++i) {
+      float* to = acc + i / 2 * 16 * kNBitsAccStride + column + i % 2 * 16;
+      __m512 real[16];
+#pragma GCC unroll 16
+      for (int r = 0; r < 16; ++r) real[r] = _mm512_loadu_ps(to + r * kNBitsAccStride);
+      Scale(sums[i], scales + i % 2 * 16, real);
+#pragma GCC unroll 16
+      for (int r = 0; r < 16; ++r) _mm512_storeu_ps(to + r * kNBitsAccStride, real[r]);
+    }
+  }
+}
+
+constexpr int64_t kLongGroup = 4;  // AMX steps
+
 }  // namespace
 
 bool NBitsAmxAvailable() {
@@ -134,8 +176,17 @@ void NBitsAmxMultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src
   const auto multiply =
       tile.group == step_of_thread ? MultiplyBlock<Steps::kOne> : MultiplyBlock<Steps::kMany>;
   NBitsPrefetch prefetch(tile, tile.width / 16 * ((rows + 15) / 16));
+  // Blocks of 32 by 32 first, as far as they go.
+  const bool by_four = tile.group >= kLongGroup * step_of_thread;
+  const int64_t wide = by_four ? tile.width / 32 * 32 : 0, high = by_four ? (rows + 15) / 32 * 32 : 0;
+  for (int64_t column = 0; column < wide; column += 32) {
+    for (int64_t row = 0; row < high; row += 32) {
+      MultiplyLongGroups(tile, column, src + row * src_stride, src_stride, acc + row * kNBitsAccStride);
+      for (int i = 0; i < 4; ++i) prefetch.Advance();
+    }
+  }
   for (int64_t column = 0; column < tile.width; column += 16) {
-    for (int64_t row = 0; row < rows; row += 16) {
+    for (int64_t row = column < wide ? high : 0; row < rows; row += 16) {
       multiply(tile, column, src + row * src_stride, src_stride, acc + row * kNBitsAccStride);
       prefetch.Advance();
     }

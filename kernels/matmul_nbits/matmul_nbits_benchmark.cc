@@ -1,11 +1,13 @@
 // MatmulNBits against oneDNN's int8 product of the same shape (u8 x s8 per column, layout `any`),
-// alternating in one run.
+// alternating in one run: integers in groups, and codes (16 levels, ternary, vectors, binary).
 //
 // Per line: median times of both, median and 10 % and 90 % quantiles of peer / ours over the
 // rounds, bytes of packed weights per second, and `peak` = that rate over the rate at which the
-// same threads can merely read the packed bytes. Half of the cases have scales that f16 holds
+// same threads can merely read the packed bytes; resident_MB of ours and of the peer. Half of the cases have scales that f16 holds
 // exactly, the others f32 scales. ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI takes AMX from both sides.
 #include <hwy/highway.h>
+
+#include <functional>
 
 #include "kernels/benchmarking.h"
 #include "kernels/matmul/matmul.h"
@@ -38,6 +40,22 @@ MatmulNBitsParams MakeParams(const Shape3& s, DType dtype, int64_t group, bool h
   return p;
 }
 
+// Codes with one scale per column.
+MatmulNBitsParams CodeParams(const Shape3& s, DType dtype, int64_t entries, int vector) {
+  MatmulNBitsParams p = MakeParams(s, dtype, s.k, true);
+  QuantParams& q = *p.weights.quant;
+  q.zero_point.clear();
+  q.vector = vector;
+  for (int64_t i = 0; i < entries * vector; ++i) q.levels.push_back(static_cast<int8_t>(i * 37 % 255 - 127));
+  if (entries == 3) {  // the fourth code of two bits does not occur
+    const Tensor& codes = p.weights_constant.tensor;
+    std::vector<uint8_t> bytes(reinterpret_cast<const uint8_t*>(codes.data()), reinterpret_cast<const uint8_t*>(codes.data()) + codes.size_bytes());
+    for (uint8_t& byte : bytes) byte &= static_cast<uint8_t>(~(byte >> 1 & 0x55));
+    p.weights_constant.tensor = Tensor::FromValues<uint8_t>(dtype, p.weights.shape, bytes);
+  }
+  return p;
+}
+
 MatmulParams PeerParams(const Shape3& s) {
   MatmulParams p;
   p.a = QuantSpec(DType::kU8, {s.m, s.k}, 0.02f, 0);
@@ -48,37 +66,6 @@ MatmulParams PeerParams(const Shape3& s) {
   p.dst = F32Spec({s.m, s.n});
   p.b_constant = {1, RandomConstant(DType::kS8, p.b.shape, 2), p.b.quant};
   return p;
-}
-
-// One side: kernel, operands and times.
-struct Side {
-  absl::StatusOr<std::unique_ptr<Kernel>> kernel;
-  Buffer src, dst, scratch;
-  BoundKernel bound;
-  std::vector<double> us;
-
-  absl::Status Bind(const TensorSpec& src_spec, const TensorSpec& dst_spec, ParallelFor* team) {
-    if (!kernel.ok()) return kernel.status();
-    src = RandomOperand(src_spec, 4);
-    dst = RandomOperand(dst_spec, 5);
-    scratch = *Buffer::Allocate((*kernel)->scratch_bytes() + 1);
-    const void* const srcs[] = {src.data()};
-    void* const dsts[] = {dst.data()};
-    auto made = (*kernel)->Bind({srcs, dsts, scratch.data(), team});
-    if (!made.ok()) return made.status();
-    bound = *std::move(made);
-    return bound();
-  }
-  void RunOnce() {
-    const Clock::time_point start = Clock::now();
-    benchmark::DoNotOptimize(bound());
-    us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
-  }
-};
-
-double Quantile(std::vector<double> values, double q) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
 }
 
 // Reads `bytes` with the team; what a product over them cannot beat.
@@ -99,57 +86,59 @@ double ReadUs(const std::byte* data, int64_t bytes, ParallelFor& team) {
 }
 
 void Compare(benchmark::State& state, const Implementation<MatmulNBitsParams>& entry,
-             const Shape3& shape, DType dtype, int64_t group, bool half_scales) {
+             const Shape3& shape, const MatmulNBitsParams& ours_params) {
   const int threads = BenchmarkThreads();
   SetTeamSize(threads);
   OpenMpFor team(threads);
   WeightStore ours_store, peer_store;
-  const MatmulNBitsParams ours_params = MakeParams(shape, dtype, group, half_scales);
   const MatmulParams peer_params = PeerParams(shape);
-  Side ours{entry.create(ours_params, KernelEnv{&ours_store, threads}), {}, {}, {}, {}, {}};
-  Side peer{CreateMatmul(peer_params, KernelEnv{&peer_store, threads}), {}, {}, {}, {}, {}};
-  for (const absl::Status& status : {ours.Bind(ours_params.src, ours_params.dst, &team),
-                                     peer.Bind(peer_params.a, peer_params.dst, &team)}) {
+  Side ours, peer;
+  for (const absl::Status& status :
+       {ours.Add(entry.create(ours_params, KernelEnv{&ours_store, threads}), ours_params.src, ours_params.dst, &team),
+        peer.Add(CreateMatmul(peer_params, KernelEnv{&peer_store, threads}), peer_params.a, peer_params.dst, &team)}) {
     if (status.ok()) continue;
     state.SkipWithError(std::string(status.message()).c_str());
     return;
   }
   const auto packed =
       ours_store.GetOrPack("1/matmul_nbits/n", [] { return absl::InternalError("not packed"); });
-  std::vector<double> ratios, reads;
+  std::vector<double> reads;
   for (auto _ : state) {
     peer.RunOnce();
     ours.RunOnce();
-    ratios.push_back(peer.us.back() / ours.us.back());
     reads.push_back(ReadUs((*packed)->data.data(), (*packed)->data.size_bytes(), team));
     state.SetIterationTime(ours.us.back() * 1e-6);
   }
-  const double bytes = static_cast<double>((*packed)->data.size_bytes());
-  const double us = Quantile(ours.us, 0.5);
-  state.counters["us"] = us;
-  state.counters["peer_us"] = Quantile(peer.us, 0.5);
-  state.counters["ratio"] = Quantile(ratios, 0.5);
-  state.counters["ratio_p10"] = Quantile(ratios, 0.1);
-  state.counters["ratio_p90"] = Quantile(ratios, 0.9);
+  ReportSides(state, ours, peer);
+  const double bytes = static_cast<double>((*packed)->data.size_bytes()), us = Quantile(ours.us, 0.5);
   state.counters["GB/s"] = bytes / us * 1e-3;
   state.counters["peak"] = Quantile(reads, 0.5) / us;
-  state.SetLabel((*ours.kernel)->implementation() + " | " + (*peer.kernel)->implementation());
+  state.counters["resident_MB"] = static_cast<double>(ours_store.TotalBytes()) * 1e-6;
+  state.counters["peer_MB"] = static_cast<double>(peer_store.TotalBytes()) * 1e-6;
 }
 
-void Register(const Shape3& s, DType dtype, int64_t group, bool half_scales) {
+void RegisterForAll(const std::string& name, const Shape3& s, const std::function<MatmulNBitsParams()>& make) {
   for (const auto& entry : MatmulNBitsImplementations()) {
     if (std::string(entry.name) == "reference") continue;  // seconds per run
     if (std::string(entry.name) == "amx" && s.m < 4) continue;
-    const std::string name =
-        absl::StrCat("matmul_nbits/M", s.m, "/K", s.k, "/N", s.n, "/", NameOf(dtype), "/group",
-                     group, half_scales ? "/f16/" : "/f32/", entry.name);
-    benchmark::RegisterBenchmark(
-        name.c_str(),
-        [=](benchmark::State& state) { Compare(state, entry, s, dtype, group, half_scales); })
+    benchmark::RegisterBenchmark(absl::StrCat("matmul_nbits/M", s.m, "/K", s.k, "/N", s.n, "/", name, "/", entry.name).c_str(),
+                                 [=](benchmark::State& state) { Compare(state, entry, s, make()); })
         ->UseManualTime()
         ->Unit(benchmark::kMicrosecond)
         ->MinTime(0.15);
   }
+}
+
+void Register(const Shape3& s, DType dtype, int64_t group, bool half_scales) {
+  RegisterForAll(absl::StrCat(NameOf(dtype), "/group", group, half_scales ? "/f16" : "/f32"), s,
+                 [=] { return MakeParams(s, dtype, group, half_scales); });
+}
+
+void RegisterCodes(const Shape3& s) {
+  RegisterForAll("levels16", s, [=] { return CodeParams(s, DType::kU4, 16, 1); });
+  RegisterForAll("ternary", s, [=] { return CodeParams(s, DType::kU2, 3, 1); });
+  RegisterForAll("binary", s, [=] { return CodeParams(s, DType::kU1, 2, 1); });
+  RegisterForAll("vectors", s, [=] { return CodeParams(s, DType::kU2, 256, 4); });
 }
 
 const bool kRegistered = [] {
@@ -163,6 +152,10 @@ const bool kRegistered = [] {
     }
   }
   for (const int64_t m : {1, 32}) Register({m, 768, 3072}, DType::kS4, 32, true);
+  Register({1, 1024, 1024}, DType::kS4, 32, true);
+  for (const int64_t size : {1024, 4096, 8192}) {
+    for (const int64_t m : {1, 32}) RegisterCodes({m, size, size});
+  }
   return true;
 }();
 

@@ -101,6 +101,7 @@ class Run {
                         static_cast<float>(plan_.src.quant->zero_point_at(0) + shift)};
     }
     std::memset(to + k, 0, static_cast<size_t>(plan_.panels.depth - k));
+    if (plan_.panels.format == NBitsFormat::kVectors) plan_.ops->order_for_vectors(to, plan_.panels.depth);
   }
 
   // Items are panels times blocks of rows, blocks fastest; each worker takes a contiguous share.

@@ -19,7 +19,7 @@ namespace {
 absl::Status CheckZeroPoints(const TensorSpec& weights) {
   const QuantParams& quant = *weights.quant;
   const auto [low, high] = IntegerRange(weights.dtype);
-  const bool nibbles = BitsOf(weights.dtype) == 4;
+  const bool nibbles = BitsOf(weights.dtype) == 4 && quant.levels.empty();
   const int64_t only = weights.dtype == DType::kU8 ? 128 : 0;
   for (size_t i = 0; i < quant.scale.size(); ++i) {
     const int64_t z = quant.zero_point_at(i);
@@ -27,6 +27,23 @@ absl::Status CheckZeroPoints(const TensorSpec& weights) {
       return absl::UnimplementedError(
           absl::StrCat("zero point ", z, " of ", NameOf(weights.dtype), " weights"));
     }
+  }
+  return absl::OkStatus();
+}
+
+// Tables of codes, and that integers have none.
+absl::Status CheckLevels(const TensorSpec& weights, int64_t k) {
+  const QuantParams& quant = *weights.quant;
+  const auto entries = static_cast<int64_t>(quant.levels.size());
+  const bool codes = weights.dtype == DType::kU1 || weights.dtype == DType::kU2;
+  const bool vectors = quant.vector == 4 && weights.dtype == DType::kU2 && k % 4 == 0 && entries % 4 == 0;
+  if (quant.vector != 1 && !vectors) return absl::UnimplementedError(absl::StrCat("codes of ", quant.vector, " weights along K ", k));
+  const int64_t most = vectors ? 1024 : codes || weights.dtype == DType::kU4 ? int64_t{1} << BitsOf(weights.dtype) : 0;
+  if (entries > most || (entries == 0 && codes)) {
+    return absl::UnimplementedError(absl::StrCat(entries, " levels of ", NameOf(weights.dtype), " weights"));
+  }
+  if (vectors && quant.block % 16 != 0 && quant.block < k) {
+    return absl::UnimplementedError(absl::StrCat("blocks of ", quant.block, " weights in vectors, not a multiple of 16"));
   }
   return absl::OkStatus();
 }
@@ -102,6 +119,7 @@ absl::Status CheckNBitsWeights(const TensorSpec& weights, Transpose transpose) {
   if (static_cast<int64_t>(quant.scale.size()) != scales) {
     return absl::UnimplementedError(absl::StrCat(quant.scale.size(), " scales, expected ", scales));
   }
+  OCTET_RETURN_IF_ERROR(CheckLevels(weights, k));
   return CheckZeroPoints(weights);
 }
 

@@ -15,7 +15,7 @@ namespace octet::kernels {
 namespace {
 
 using Transpose = MatmulNBitsParams::Transpose;
-constexpr int64_t kPair = NBitsPanels::kPair;
+constexpr int64_t kMostBundle = 32;  // k of the longest bundle
 constexpr int64_t kWidth = NBitsPanels::kWidth;
 
 // What is subtracted from stored integers so that they fit: u4 and s4 with zero points become u4,
@@ -25,8 +25,17 @@ int StoredOffset(DType dtype, NBitsFormat format) {
   return dtype == DType::kU4 ? 8 : dtype == DType::kU8 ? 128 : 0;
 }
 
-NBitsFormat FormatOf(const TensorSpec& weights) {
+// Codes in as few bits as levels need and blocks admit: a bundle lies in one block.
+NBitsFormat FormatOfLevels(const QuantParams& quant, int64_t k) {
+  if (quant.vector > 1) return NBitsFormat::kVectors;
+  const auto fits = [&](int64_t bundle) { return quant.block == 0 || quant.block >= k || quant.block % bundle == 0; };
+  if (quant.levels.size() <= 2 && fits(32)) return NBitsFormat::kLevels1;
+  return quant.levels.size() <= 4 && fits(16) ? NBitsFormat::kLevels2 : NBitsFormat::kLevels4;
+}
+
+NBitsFormat FormatOf(const TensorSpec& weights, int64_t k) {
   if (BitsOf(weights.dtype) == 8) return NBitsFormat::kS8;
+  if (!weights.quant->levels.empty()) return FormatOfLevels(*weights.quant, k);
   const int centre = weights.dtype == DType::kU4 ? 8 : 0;
   const QuantParams& quant = *weights.quant;
   for (size_t i = 0; i < quant.scale.size(); ++i) {
@@ -35,14 +44,14 @@ NBitsFormat FormatOf(const TensorSpec& weights) {
   return NBitsFormat::kS4;
 }
 
-// The largest divisor of a block that is a multiple of a pair and at most kMaxGroup.
+// The largest divisor of a block that is a multiple of a bundle and at most kMaxGroup.
 int64_t GroupOf(const QuantParams& quant, const NBitsPanels& panels) {
   constexpr int64_t kMax = MatmulNBitsParams::kMaxGroup;
   if (quant.per_tensor() || quant.block == 0 || quant.block >= panels.k) {
-    return std::min(panels.depth, kMax);
+    return std::min(panels.depth, MatmulNBitsParams::kColumnGroup);
   }
   for (int64_t parts = (quant.block + kMax - 1) / kMax;; ++parts) {
-    if (quant.block % (parts * kPair) == 0) return quant.block / parts;
+    if (quant.block % (parts * panels.bundle()) == 0) return quant.block / parts;
   }
 }
 
@@ -63,7 +72,7 @@ bool AllExactInF16(const std::vector<float>& scales, int exponent) {
   });
 }
 
-// Reads stored weights as integers in [-8, 7], [0, 15] or [-128, 127], a row of one k at a time.
+// Reads stored weights as integers in [-8, 7], [0, 15] or [-128, 127], or their codes.
 class Reader {
  public:
   Reader(const TensorSpec& weights, Transpose transpose, const NBitsPanels& panels,
@@ -72,26 +81,27 @@ class Reader {
         data_(static_cast<const uint8_t*>(data)),
         k_stride_(transpose == Transpose::kYes ? 1 : panels.n),
         n_stride_(transpose == Transpose::kYes ? panels.k : 1),
-        offset_(StoredOffset(weights.dtype, panels.format)) {}
+        depth_(panels.k),
+        vector_(weights.quant->vector),
+        offset_(weights.quant->levels.empty() ? StoredOffset(weights.dtype, panels.format) : 0) {}
 
   int At(int64_t k, int64_t n) const {
+    if (vector_ > 1) return data_[(n * depth_ + k) / vector_];
     const int64_t i = k * k_stride_ + n * n_stride_;
     switch (dtype_) {
       case DType::kS8:
         return static_cast<int8_t>(data_[i]) - offset_;
       case DType::kU8:
         return data_[i] - offset_;
-      default: {
-        const int nibble = data_[i >> 1] >> (4 * (i & 1)) & 15;
-        return (dtype_ == DType::kS4 ? (nibble ^ 8) - 8 : nibble) - offset_;
-      }
+      default:
+        return static_cast<int>(LoadInteger(dtype_, data_, i)) - offset_;
     }
   }
 
  private:
   DType dtype_;
   const uint8_t* data_;
-  int64_t k_stride_, n_stride_;
+  int64_t k_stride_, n_stride_, depth_, vector_;
   int offset_;
 };
 
@@ -145,17 +155,19 @@ class Packer {
       const int z = quant_.zero_point_at(QuantIndex(g, first + c));
       zeros[c] = static_cast<uint8_t>(dtype_ == DType::kS4 ? z + 8 : z);
     }
-    for (int64_t pair = 0; pair < depth / kPair; ++pair) {
-      int8_t values[kPair][kWidth];
-      for (int64_t i = 0; i < kPair; ++i) {
-        const int64_t k = k0 + pair * kPair + i;
+    const int64_t bundle = panels_.bundle();
+    for (int64_t first_k = 0; first_k < depth; first_k += bundle) {
+      int8_t values[kMostBundle][kWidth];
+      for (int64_t i = 0; i < bundle; ++i) {
+        const int64_t k = k0 + first_k + i;
         for (int64_t c = 0; c < width; ++c) {
-          const int w = k < panels_.k && c < columns ? reader_.At(k, first + c) : zeros[c];
+          const bool inside = k < panels_.k && c < columns;
+          const int w = inside ? reader_.At(k, first + c) : zeros[c];
           values[i][c] = static_cast<int8_t>(w);
-          sums[c] += w - zeros[c];
+          if (inside) sums[c] += LevelOf(w, k) - zeros[c];
         }
       }
-      StorePair(values, width, to + panels_.weight_bytes(width, pair * kPair));
+      StoreBundle(values, width, to + panels_.weight_bytes(width, first_k));
     }
     to += panels_.weight_bytes(width, depth);
     for (int64_t c = 0; c < columns; ++c) {
@@ -168,16 +180,25 @@ class Packer {
     }
   }
 
-  void StorePair(const int8_t (&values)[kPair][kWidth], int64_t width, uint8_t* to) const {
+  // What a weight as read stands for.
+  int LevelOf(int w, int64_t k) const {
+    if (quant_.levels.empty()) return w;
+    return quant_.levels[static_cast<size_t>(w * quant_.vector + k % quant_.vector)];
+  }
+
+  void StoreBundle(const int8_t (&values)[kMostBundle][kWidth], int64_t width, uint8_t* to) const {
+    const int64_t quads = panels_.bundle() / 4;
     for (int64_t c = 0; c < width; ++c) {
       for (int64_t i = 0; i < 4; ++i) {
-        const auto low = static_cast<uint8_t>(values[i][c]),
-                   high = static_cast<uint8_t>(values[i + 4][c]);
-        if (panels_.format == NBitsFormat::kS8) {
-          to[c * 4 + i] = low;
-          to[(width + c) * 4 + i] = high;
+        if (panels_.format == NBitsFormat::kVectors) {
+          to[c * 4 + i] = static_cast<uint8_t>(values[4 * i][c]);
+        } else if (panels_.format == NBitsFormat::kS8) {
+          for (int64_t q = 0; q < quads; ++q) to[(q * width + c) * 4 + i] = static_cast<uint8_t>(values[4 * q + i][c]);
         } else {
-          to[c * 4 + i] = static_cast<uint8_t>((low & 15) | high << 4);
+          const auto bits = static_cast<int>(8 / quads);
+          int byte = 0;
+          for (int q = 0; q < quads; ++q) byte |= (values[4 * q + i][c] & ((1 << bits) - 1)) << (q * bits);
+          to[c * 4 + i] = static_cast<uint8_t>(byte);
         }
       }
     }
@@ -204,17 +225,44 @@ class Packer {
 
 }  // namespace
 
+const char* NameOf(NBitsFormat format) {
+  switch (format) {
+    case NBitsFormat::kS4:
+      return "s4";
+    case NBitsFormat::kU4:
+      return "u4";
+    case NBitsFormat::kS8:
+      return "s8";
+    case NBitsFormat::kLevels4:
+      return "levels4";
+    case NBitsFormat::kLevels2:
+      return "levels2";
+    case NBitsFormat::kLevels1:
+      return "levels1";
+    case NBitsFormat::kVectors:
+      return "vectors";
+  }
+  return "";
+}
+
 NBitsPanels PlanPanels(const TensorSpec& weights, Transpose transpose) {
   NBitsPanels panels;
-  panels.format = FormatOf(weights);
   panels.k = weights.shape[transpose == Transpose::kYes ? 1 : 0];
   panels.n = weights.shape[transpose == Transpose::kYes ? 0 : 1];
-  panels.depth = (panels.k + kPair - 1) / kPair * kPair;
+  panels.format = FormatOf(weights, panels.k);
+  panels.depth = (panels.k + panels.bundle() - 1) / panels.bundle() * panels.bundle();
   panels.group = GroupOf(*weights.quant, panels);
   const int exponent = ScaleExponent(weights.quant->scale);
   if (std::abs(exponent) < 100 && AllExactInF16(weights.quant->scale, exponent)) {
     panels.scales = ScaleFormat::kF16;
     panels.factor = std::ldexp(1.0f, -exponent);
+  }
+  const std::vector<int8_t>& levels = weights.quant->levels;
+  if (panels.format == NBitsFormat::kVectors) {
+    panels.vectors.assign(1024, 0);
+    for (size_t i = 0; i < levels.size(); ++i) panels.vectors[i % 4 * 256 + i / 4] = levels[i];
+  } else {
+    std::copy(levels.begin(), levels.end(), panels.levels.begin());
   }
   return panels;
 }
@@ -225,11 +273,7 @@ absl::StatusOr<PackedWeights> PackPanels(const TensorSpec& weights, Transpose tr
   PackedWeights packed;
   OCTET_ASSIGN_OR_RETURN(packed.data, Buffer::Allocate(panels.size_bytes()));
   Packer(weights, transpose, panels, data, packed.data.data()).Run();
-  packed.layout = absl::StrCat("panels64:",
-                               panels.format == NBitsFormat::kS8   ? "s8"
-                               : panels.format == NBitsFormat::kU4 ? "u4"
-                                                                   : "s4",
-                               panels.scales == ScaleFormat::kF16 ? ":f16" : ":f32");
+  packed.layout = absl::StrCat("panels64:", NameOf(panels.format), panels.scales == ScaleFormat::kF16 ? ":f16" : ":f32");
   packed.detail = panels;
   return packed;
 }

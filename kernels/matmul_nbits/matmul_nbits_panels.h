@@ -1,21 +1,23 @@
 // Packed layout of MatmulNBits' weights: panels of 64 columns, each one stream in the order in
 // which it is read.
 //
-//   panel   = records of its groups along K, first to last; the last panel has the remaining
-//   columns, rounded up to 16 record  = weights | scales [width] f16 or f32 | zero points [width]
-//   u8 (kU4 only) weights = pairs of quads (8 k), each [quad][column][4 k] of s8: the operand of a
-//   four-way dot product. In 4 bits a
-//             byte holds the first quad's weight in its low nibble and the second quad's in its
-//             high one.
+//   panel   = records of its groups along K, first to last; the last panel has the remaining columns, rounded up to 16
+//   record  = weights | scales [width] f16 or f32 | zero points [width] u8 (kU4 only)
+//   weights = bundles of quads; a quad is [column][4 k] of s8, the operand of a four-way dot product. In b bits a byte
+//             holds the weights of the 8 / b quads of a bundle at its place, the first in the low bits. In kVectors a
+//             bundle is [column][4] codes, each of 4 k; its quad d has element d of the four codes, so that source rows
+//             must be in that order: within 16 k, q'[4 d + j] = q[4 j + d].
 //   sums    = c[n] of matmul_nbits.h for all padded columns, f32, behind the last panel
-// Missing k and columns are weights of real 0. Scales are stored as f16 when all of them are exact
+// Missing k meet source bytes of 0, missing columns have scales of 0. Scales are stored as f16 when all of them are exact
 // there (times one power of two), so the rounding of matmul_nbits.h is the only one.
 #ifndef OCTET_KERNELS_MATMUL_NBITS_MATMUL_NBITS_PANELS_H_
 #define OCTET_KERNELS_MATMUL_NBITS_MATMUL_NBITS_PANELS_H_
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/kernel.h"
@@ -27,19 +29,37 @@ enum class NBitsFormat : uint8_t {
   kS4,  // two's complement nibbles; unpacked as 16 times the weight, undone by `factor`
   kU4,  // nibbles from which a zero point is subtracted
   kS8,
+  kLevels4,  // codes of 4, 2, 1 bits: `levels` has what they stand for
+  kLevels2,
+  kLevels1,
+  kVectors,  // codes of 8 bits for four weights along K: `vectors`
 };
+const char* NameOf(NBitsFormat format);
 enum class ScaleFormat : uint8_t { kF16, kF32 };
 
 struct NBitsPanels {
   static constexpr int64_t kWidth = 64;  // columns of a full panel
-  static constexpr int64_t kPair = 8;    // k of a pair of quads
 
   NBitsFormat format = NBitsFormat::kS4;
   ScaleFormat scales = ScaleFormat::kF32;
   int64_t k = 0, n = 0;
-  int64_t depth = 0;  // k rounded up to a pair
-  int64_t group = 0;  // k of a record: a multiple of kPair, at most kMaxGroup
+  int64_t depth = 0;  // k rounded up to a bundle
+  int64_t group = 0;  // k of a record: a multiple of a bundle, at most kMaxGroup
   float factor = 1;   // real scale of a column = factor * stored scale; a power of two
+  std::array<int8_t, 16> levels = {};
+  std::vector<int8_t> vectors;  // [4][256], element d of all codes first
+
+  int64_t bundle() const {  // k
+    switch (format) {
+      case NBitsFormat::kLevels2:
+      case NBitsFormat::kVectors:
+        return 16;
+      case NBitsFormat::kLevels1:
+        return 32;
+      default:
+        return 8;
+    }
+  }
 
   int64_t panels() const { return (n + kWidth - 1) / kWidth; }
   int64_t padded_n() const { return (n + 15) / 16 * 16; }
@@ -48,7 +68,7 @@ struct NBitsPanels {
   int64_t group_depth(int64_t g) const { return std::min(group, depth - g * group); }
   // Bytes of `k_count` k of weights of a record.
   int64_t weight_bytes(int64_t width, int64_t k_count) const {
-    return width * k_count / (format == NBitsFormat::kS8 ? 1 : 2);
+    return format == NBitsFormat::kS8 ? width * k_count : width * k_count / bundle() * 4;
   }
   int64_t scale_bytes(int64_t width) const { return width * (scales == ScaleFormat::kF16 ? 2 : 4); }
   int64_t record_bytes(int64_t width, int64_t k_count) const {

@@ -41,8 +41,14 @@ class NBitsWeights {
   int64_t n() const { return n_; }
   int64_t block() const { return block_; }
   int64_t groups() const { return (k_ + block_ - 1) / block_; }
+  // The integer, or the level of a code.
   int64_t stored(int64_t k, int64_t n) const {
-    return LoadInteger(dtype_, data_, k * k_stride_ + n * n_stride_);
+    if (quant_.vector > 1) {
+      const int64_t code = LoadInteger(DType::kU8, data_, (n * k_ + k) / quant_.vector);
+      return quant_.levels[static_cast<size_t>(code * quant_.vector + k % quant_.vector)];
+    }
+    const int64_t code = LoadInteger(dtype_, data_, k * k_stride_ + n * n_stride_);
+    return quant_.levels.empty() ? code : quant_.levels[static_cast<size_t>(code)];
   }
   float scale(int64_t group, int64_t n) const { return quant_.scale[at(group, n)]; }
   int64_t zero_point(int64_t group, int64_t n) const { return quant_.zero_point_at(at(group, n)); }

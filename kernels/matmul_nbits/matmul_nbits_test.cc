@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -33,12 +34,54 @@ struct Case {
   Transpose transpose = Transpose::kNo;
   float alpha = 1;
   bool power_of_two = false;
+  std::vector<int8_t> levels = {};
+  int vector = 1;
 };
 
 std::string Trace(const Case& c) {
   return absl::StrCat("M ", c.m, " N ", c.n, " K ", c.k, " ", NameOf(c.weights), " block ", c.block,
                       c.zero_points == ZeroPoints::kRandom ? " zero points" : "",
-                      c.transpose == Transpose::kYes ? " transposed" : "");
+                      c.transpose == Transpose::kYes ? " transposed" : "", " levels ", c.levels.size(), "/", c.vector);
+}
+
+// Codes below `entries`, as the type or, of vectors, a byte each.
+Tensor RandomCodes(const Case& c, const Shape& shape, uint64_t seed) {
+  Buffer buffer = *Buffer::Allocate(ByteSize(c.weights, shape));
+  const CounterRng rng(seed);
+  const uint64_t entries = c.levels.size() / static_cast<size_t>(c.vector);
+  for (int64_t i = 0; i < NumElements(shape) / c.vector; ++i) {
+    const auto code = static_cast<int64_t>(rng.Bits(static_cast<uint64_t>(i)) % entries);
+    StoreInteger(c.vector > 1 ? DType::kU8 : c.weights, buffer.data(), i, code);
+  }
+  return Tensor::FromBuffer(c.weights, shape, std::move(buffer));
+}
+
+std::vector<int8_t> RandomLevels(size_t n, int limit) {
+  const CounterRng rng(n);
+  std::vector<int8_t> levels;
+  for (size_t i = 0; i < n; ++i) {
+    levels.push_back(static_cast<int8_t>(static_cast<int>(rng.Bits(i) % static_cast<uint64_t>(2 * limit + 1)) - limit));
+  }
+  return levels;
+}
+
+// Codes of every kind, without shapes and blocks.
+std::vector<Case> CodeCases() {
+  std::vector<Case> cases(6);
+  cases[0].weights = DType::kU4;
+  cases[0].levels = RandomLevels(16, 127);
+  cases[1].weights = DType::kU4;
+  cases[1].levels = RandomLevels(7, 64);
+  cases[2].weights = DType::kU2;
+  cases[2].levels = {-1, 0, 1};
+  cases[3].weights = DType::kU2;
+  cases[3].levels = {-128, -43, 51, 127};
+  cases[4].weights = DType::kU1;
+  cases[4].levels = {-1, 1};
+  cases[5].weights = DType::kU2;
+  cases[5].levels = RandomLevels(1024, 127);
+  cases[5].vector = 4;
+  return cases;
 }
 
 Tensor RandomWeights(DType dtype, const Shape& shape, uint64_t seed) {
@@ -81,12 +124,17 @@ Params MakeParams(const Case& c, uint64_t seed) {
     if (c.zero_points == ZeroPoints::kRandom) {
       q.zero_point.push_back(low + static_cast<int>(rng.Bits(static_cast<uint64_t>(i)) %
                                                     static_cast<uint64_t>(range)));
-    } else if (c.weights == DType::kU4 || c.weights == DType::kU8) {
+    } else if (c.levels.empty() && (c.weights == DType::kU4 || c.weights == DType::kU8)) {
       q.zero_point.push_back(c.weights == DType::kU4 ? 8 : 128);
     }
   }
+  q.levels = c.levels;
+  q.vector = c.vector;
   p.weights.quant = q;
-  p.weights_constant = {1, RandomWeights(c.weights, p.weights.shape, seed), {}};
+  p.weights_constant = {1,
+                        c.levels.empty() ? RandomWeights(c.weights, p.weights.shape, seed)
+                                         : RandomCodes(c, p.weights.shape, seed),
+                        {}};
   return p;
 }
 
@@ -106,7 +154,7 @@ std::vector<double> Allowed(const Params& p, const void* src, double steps_of_so
                     static_cast<double>(w.stored(k, n) - w.zero_point(k / w.block(), n)));
     }
   }
-  const double groups = static_cast<double>(w.groups() + w.k() / Params::kMaxGroup);
+  const double groups = static_cast<double>(w.groups() + w.k() / Params::kColumnGroup);
   std::vector<double> allowed;
   for (size_t i = 0; i < want.size(); ++i) {
     const QuantizedRow row = SourceRow(p.src, src, static_cast<int64_t>(i) / w.n());
@@ -223,6 +271,31 @@ TEST_P(MatmulNBitsTest, GroupsOfEverySizeMatchTheReference) {
     SCOPED_TRACE(Trace(c));
     const Params p = MakeParams(c, ++seed);
     EXPECT_GE(ExpectAllMatch(p, RandomOperand(p.src, seed).data()), 1);
+  }
+}
+
+TEST_P(MatmulNBitsTest, CodesOfEveryKindMatchTheReference) {
+  uint64_t seed = 350;
+  for (const Case& codes : CodeCases()) {
+    for (const auto& [m, n, k, block] : std::vector<std::array<int64_t, 4>>{
+             {1, 1, 4, 0}, {1, 16, 32, 0}, {2, 65, 100, 0}, {5, 33, 264, 32}, {1, 200, 512, 64}, {6, 70, 160, 16},
+             {1, 129, 300, 48}, {33, 65, 264, 8}, {9, 37, 520, 1000}, {4, 19, 5000, 0}, {5, 20, 4096, 2048}, {45, 112, 640, 0}, {32, 33, 1040, 0}}) {
+      if (codes.vector > 1 && block % 16 != 0 && block < k) continue;
+      for (const Transpose transpose : {Transpose::kNo, Transpose::kYes}) {
+        for (const bool integers : {false, true}) {
+          Case c = codes;
+          c.m = m;
+          c.n = n;
+          c.k = k;
+          c.block = block;
+          c.transpose = transpose;
+          SCOPED_TRACE(absl::StrCat(Trace(c), " seed ", ++seed));
+          Params p = MakeParams(c, seed);
+          if (integers) p.src = QuantSpec(DType::kU8, p.src.shape, 0.125f, 131);
+          EXPECT_GE(ExpectAllMatch(p, RandomOperand(p.src, seed).data()), 1);
+        }
+      }
+    }
   }
 }
 
@@ -406,6 +479,41 @@ TEST(MatmulNBitsMemoryTest, WeightsStayPacked) {
     ASSERT_TRUE(CreateMatmulNBits(p, KernelEnv{&store, 2}).ok());
     EXPECT_EQ(store.Entries().size(), 1u);
   }
+}
+
+TEST(MatmulNBitsMemoryTest, CodesStayAtTheirBits) {
+  const std::vector<Case> codes = CodeCases();
+  for (const auto& [which, bits] : std::vector<std::pair<size_t, int64_t>>{{0, 4}, {2, 2}, {4, 1}, {5, 2}}) {
+    for (const int64_t block : {0, 64}) {
+      Case c = codes[which];
+      c.k = 1024;
+      c.n = 2048;
+      c.block = block;
+      c.power_of_two = true;
+      WeightStore store;
+      ASSERT_TRUE(CreateMatmulNBits(MakeParams(c, 905), KernelEnv{&store, 2}).ok());
+      const int64_t groups = c.k / (block > 0 ? block : Params::kColumnGroup);
+      EXPECT_EQ(store.TotalBytes(), c.k * c.n * bits / 8 + groups * c.n * 2 + c.n * 4) << Trace(c);
+    }
+  }
+}
+
+TEST(MatmulNBitsRulesTest, RefusesCodesWithoutLevelsAndVectorsAcrossBlocks) {
+  const auto error = [](const Params& p) { return CreateMatmulNBits(p, KernelEnv{}).status(); };
+  Case ternary = CodeCases()[2], vectors = CodeCases()[5];
+  ternary.k = vectors.k = 64;
+  EXPECT_TRUE(error(MakeParams(ternary, 906)).ok());
+  Params p = MakeParams(ternary, 906);
+  p.weights.quant->levels.clear();
+  EXPECT_TRUE(absl::IsUnimplemented(error(p))) << error(p);
+  p = MakeParams(ternary, 906);
+  p.weights.quant->levels.resize(5);
+  EXPECT_TRUE(absl::IsUnimplemented(error(p))) << error(p);
+  vectors.block = 8;
+  EXPECT_TRUE(absl::IsUnimplemented(error(MakeParams(vectors, 907))));
+  vectors.block = 0;
+  vectors.k = 62;
+  EXPECT_TRUE(absl::IsUnimplemented(error(MakeParams(vectors, 907))));
 }
 
 TEST(MatmulNBitsRulesTest, RefusesWhatItCannotRepresent) {

@@ -71,6 +71,16 @@ NBitsRow QuantizeRow(const float* HWY_RESTRICT src, int64_t n, uint8_t* HWY_REST
   return {scale, static_cast<float>(zero_point)};
 }
 
+void OrderForVectors(uint8_t* row, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) {
+    uint8_t block[16];
+    std::memcpy(block, row + i, 16);
+    for (int j = 0; j < 4; ++j) {
+      for (int e = 0; e < 4; ++e) row[i + 4 * e + j] = block[4 * j + e];
+    }
+  }
+}
+
 // ---- weights
 
 // Four bytes of the source for every column.
@@ -96,24 +106,99 @@ HWY_INLINE VF32 LoadScales(ScaleFormat format, const uint8_t* scales, int64_t co
   return hn::LoadU(d, reinterpret_cast<const float*>(scales) + column);
 }
 
-// Both quads of a pair for kLanes columns; `stride` bytes lie between the quads of kS8.
 template <NBitsFormat kFormat>
-HWY_INLINE void LoadPair(const uint8_t* p, int64_t stride, VI8 zero, VI8& first, VI8& second) {
+constexpr int kQuads = kFormat == NBitsFormat::kLevels2 || kFormat == NBitsFormat::kVectors ? 4
+                       : kFormat == NBitsFormat::kLevels1                                  ? 8
+                                                                                           : 2;
+
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+// One element of all vector codes: 256 bytes in four registers.
+class Table256 {
+ public:
+  explicit Table256(const int8_t* p) {
+    for (int i = 0; i < 4; ++i) part_[i] = hn::LoadU(U8(), reinterpret_cast<const uint8_t*>(p) + i * 64);
+  }
+  HWY_INLINE VI8 operator()(hn::Vec<U8> code) const {
+    const U8 d;
+    const auto index = hn::IndicesFromVec(d, hn::And(code, hn::Set(d, 127)));
+    const auto low = hn::TwoTablesLookupLanes(d, part_[0], part_[1], index);
+    const auto high = hn::TwoTablesLookupLanes(d, part_[2], part_[3], index);
+    return hn::BitCast(I8(), hn::IfThenElse(hn::Ge(code, hn::Set(d, 128)), high, low));
+  }
+
+ private:
+  hn::Vec<U8> part_[4];
+};
+#else
+class Table256 {
+ public:
+  explicit Table256(const int8_t* p) : p_(p) {}
+  VI8 operator()(hn::Vec<U8> code) const {
+    alignas(64) uint8_t codes[kBytes];
+    alignas(64) int8_t out[kBytes];
+    hn::Store(code, U8(), codes);
+    for (int64_t i = 0; i < kBytes; ++i) out[i] = p_[codes[i]];
+    return hn::Load(I8(), out);
+  }
+
+ private:
+  const int8_t* p_;
+};
+#endif
+
+// What codes stand for, in registers; nothing where weights are integers.
+template <NBitsFormat kFormat>
+struct Levels {
+  explicit Levels(const NBitsPanels& layout)
+      : table(hn::LoadDup128(U8(), reinterpret_cast<const uint8_t*>(layout.levels.data()))) {}
+  hn::Vec<U8> table;
+};
+template <>
+struct Levels<NBitsFormat::kVectors> {
+  explicit Levels(const NBitsPanels& layout)
+      : elements{Table256(layout.vectors.data()), Table256(layout.vectors.data() + 256),
+                 Table256(layout.vectors.data() + 512), Table256(layout.vectors.data() + 768)} {}
+  Table256 elements[4];
+};
+
+// Quad kQuad of a bundle at p for kLanes columns; `stride` bytes lie between the quads of kS8.
+template <NBitsFormat kFormat, int kQuad>
+HWY_INLINE VI8 LoadQuad(const Levels<kFormat>& levels, const uint8_t* p, int64_t stride, VI8 zero) {
   const U8 d;
-  const auto x = hn::LoadU(d, p);
   if constexpr (kFormat == NBitsFormat::kS8) {
-    first = hn::BitCast(I8(), x);
-    second = hn::BitCast(I8(), hn::LoadU(d, p + stride));
+    return hn::BitCast(I8(), hn::LoadU(d, p + kQuad * stride));
+  } else if constexpr (kFormat == NBitsFormat::kVectors) {
+    return levels.elements[kQuad](hn::LoadU(d, p));
   } else if constexpr (kFormat == NBitsFormat::kS4) {
-    const auto mask = hn::Set(d, 0xf0);
-    first =
-        hn::BitCast(I8(), hn::And(hn::BitCast(d, hn::ShiftLeft<4>(hn::BitCast(U16(), x))), mask));
-    second = hn::BitCast(I8(), hn::And(x, mask));
+    const auto x = hn::LoadU(d, p);
+    const auto high = kQuad == 0 ? hn::BitCast(d, hn::ShiftLeft<4>(hn::BitCast(U16(), x))) : x;
+    return hn::BitCast(I8(), hn::And(high, hn::Set(d, 0xf0)));
   } else {
-    const auto mask = hn::Set(d, 0x0f);
-    const auto shifted = hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(U16(), x)));
-    first = hn::Sub(hn::BitCast(I8(), hn::And(x, mask)), zero);
-    second = hn::Sub(hn::BitCast(I8(), hn::And(shifted, mask)), zero);
+    constexpr int kBits = 8 / kQuads<kFormat>;
+    const auto x = hn::BitCast(U16(), hn::LoadU(d, p));
+    const auto code = hn::And(hn::BitCast(d, hn::ShiftRight<kBits * kQuad>(x)), hn::Set(d, (1 << kBits) - 1));
+    if constexpr (kFormat == NBitsFormat::kU4) return hn::Sub(hn::BitCast(I8(), code), zero);
+    return hn::BitCast(I8(), hn::TableLookupBytes(levels.table, code));
+  }
+}
+
+// even, odd += products of the source with quads kQuad, kQuad + 1, ... of a bundle, in turn.
+template <NBitsFormat kFormat, int kQuad = 0>
+HWY_INLINE void MultiplyBundle(const Levels<kFormat>& levels, const uint8_t* p, int64_t stride, VI8 zero,
+                               const uint8_t* src, hn::Vec<I32>& even, hn::Vec<I32>& odd) {
+  if constexpr (kQuad < kQuads<kFormat>) {
+    even = hn::SumOfMulQuadAccumulate(I32(), BroadcastQuad(src + 4 * kQuad),
+                                      LoadQuad<kFormat, kQuad>(levels, p, stride, zero), even);
+    MultiplyBundle<kFormat, kQuad + 1>(levels, p, stride, zero, src, odd, even);
+  }
+}
+
+// Quads kQuad, kQuad + 1, ... of a bundle to `to`, `stride` bytes apart.
+template <NBitsFormat kFormat, int kQuad = 0>
+HWY_INLINE void UnpackBundle(const Levels<kFormat>& levels, const uint8_t* p, int64_t stride, VI8 zero, int8_t* to) {
+  if constexpr (kQuad < kQuads<kFormat>) {
+    hn::StoreU(LoadQuad<kFormat, kQuad>(levels, p, stride, zero), I8(), to + kQuad * stride);
+    UnpackBundle<kFormat, kQuad + 1>(levels, p, stride, zero, to);
   }
 }
 
@@ -122,7 +207,7 @@ struct Record {
   const uint8_t* weights;
   const uint8_t* scales;
   const uint8_t* zero_points;
-  int64_t pairs;
+  int64_t bundles;
   int64_t quad_bytes;  // of all columns
 };
 
@@ -132,15 +217,15 @@ HWY_INLINE Record RecordAt(const NBitsPanels& layout, const uint8_t* p, int64_t 
   r.weights = p;
   r.scales = p + layout.weight_bytes(width, depth);
   r.zero_points = r.scales + layout.scale_bytes(width);
-  r.pairs = depth / NBitsPanels::kPair;
+  r.bundles = depth / layout.bundle();
   r.quad_bytes = width * 4;
   return r;
 }
 
 // acc[column, column + kV vectors) += one row times one record.
 template <NBitsFormat kFormat, int kV>
-HWY_INLINE void MultiplyRecord(const Record& r, ScaleFormat scales, const uint8_t* HWY_RESTRICT src,
-                               int64_t column, float* HWY_RESTRICT acc) {
+HWY_INLINE void MultiplyRecord(const Record& r, const Levels<kFormat>& levels, ScaleFormat scales,
+                               const uint8_t* HWY_RESTRICT src, int64_t column, float* HWY_RESTRICT acc) {
   const I32 d;
   hn::Vec<I32> even[kV], odd[kV];
   VI8 zero[kV];
@@ -153,16 +238,12 @@ HWY_INLINE void MultiplyRecord(const Record& r, ScaleFormat scales, const uint8_
   }
   const int64_t step = r.quad_bytes * (kFormat == NBitsFormat::kS8 ? 2 : 1);
   const uint8_t* p = r.weights + column * 4;
-  for (int64_t pair = 0; pair < r.pairs; ++pair, p += step, src += NBitsPanels::kPair) {
-    const auto a = BroadcastQuad(src), b = BroadcastQuad(src + 4);
+  for (int64_t bundle = 0; bundle < r.bundles; ++bundle, p += step, src += 4 * kQuads<kFormat>) {
     HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
       const uint8_t* w = p + v * kBytes;
       hwy::Prefetch(w + kPrefetchBytes);
       if constexpr (kFormat == NBitsFormat::kS8) hwy::Prefetch(w + r.quad_bytes + kPrefetchBytes);
-      VI8 first, second;
-      LoadPair<kFormat>(w, r.quad_bytes, zero[v], first, second);
-      even[v] = hn::SumOfMulQuadAccumulate(d, a, first, even[v]);
-      odd[v] = hn::SumOfMulQuadAccumulate(d, b, second, odd[v]);
+      MultiplyBundle<kFormat>(levels, w, r.quad_bytes, zero[v], src, even[v], odd[v]);
     }
   }
   const F32 df;
@@ -177,15 +258,16 @@ HWY_INLINE void MultiplyRecord(const Record& r, ScaleFormat scales, const uint8_
 template <NBitsFormat kFormat>
 HWY_INLINE void MultiplyRowOf(const NBitsPanel& panel, const uint8_t* src, float* acc) {
   const NBitsPanels& layout = *panel.layout;
+  const Levels<kFormat> levels(layout);
   const uint8_t* p = panel.records;
   for (int64_t g = 0; g < layout.groups(); ++g) {
     const int64_t depth = layout.group_depth(g);
     const Record r = RecordAt(layout, p, panel.width, depth);
     if (kLanes == 16 && panel.width == 64) {
-      MultiplyRecord<kFormat, 4 * kVectors16 <= 4 ? 4 : 1>(r, layout.scales, src, 0, acc);
+      MultiplyRecord<kFormat, 4 * kVectors16 <= 4 ? 4 : 1>(r, levels, layout.scales, src, 0, acc);
     } else {
       for (int64_t column = 0; column < panel.width; column += 16) {
-        MultiplyRecord<kFormat, kVectors16>(r, layout.scales, src, column, acc);
+        MultiplyRecord<kFormat, kVectors16>(r, levels, layout.scales, src, column, acc);
       }
     }
     src += depth;
@@ -193,19 +275,33 @@ HWY_INLINE void MultiplyRowOf(const NBitsPanel& panel, const uint8_t* src, float
   }
 }
 
-void MultiplyRow(const NBitsPanel& panel, const uint8_t* src, float* acc) {
-  switch (panel.layout->format) {
+// body.template operator()<format>(): every format has code of its own.
+template <typename Body>
+HWY_INLINE void WithFormat(NBitsFormat format, const Body& body) {
+  switch (format) {
     case NBitsFormat::kS4:
-      return MultiplyRowOf<NBitsFormat::kS4>(panel, src, acc);
+      return body.template operator()<NBitsFormat::kS4>();
     case NBitsFormat::kU4:
-      return MultiplyRowOf<NBitsFormat::kU4>(panel, src, acc);
+      return body.template operator()<NBitsFormat::kU4>();
     case NBitsFormat::kS8:
-      return MultiplyRowOf<NBitsFormat::kS8>(panel, src, acc);
+      return body.template operator()<NBitsFormat::kS8>();
+    case NBitsFormat::kLevels4:
+      return body.template operator()<NBitsFormat::kLevels4>();
+    case NBitsFormat::kLevels2:
+      return body.template operator()<NBitsFormat::kLevels2>();
+    case NBitsFormat::kLevels1:
+      return body.template operator()<NBitsFormat::kLevels1>();
+    case NBitsFormat::kVectors:
+      return body.template operator()<NBitsFormat::kVectors>();
   }
 }
 
+void MultiplyRow(const NBitsPanel& panel, const uint8_t* src, float* acc) {
+  WithFormat(panel.layout->format, [&]<NBitsFormat kFormat>() HWY_ATTR { MultiplyRowOf<kFormat>(panel, src, acc); });
+}
+
 template <NBitsFormat kFormat>
-HWY_INLINE void UnpackRecord(const Record& r, ScaleFormat scales, int64_t width,
+HWY_INLINE void UnpackRecord(const Record& r, const Levels<kFormat>& levels, ScaleFormat scales, int64_t width,
                              int8_t* HWY_RESTRICT weights, float* HWY_RESTRICT scales_out) {
   const int64_t step = r.quad_bytes * (kFormat == NBitsFormat::kS8 ? 2 : 1);
   for (int64_t column = 0; column < width; column += kLanes) {
@@ -213,39 +309,30 @@ HWY_INLINE void UnpackRecord(const Record& r, ScaleFormat scales, int64_t width,
     if constexpr (kFormat == NBitsFormat::kU4) zero = SpreadZeroPoints(r.zero_points + column);
     const uint8_t* p = r.weights + column * 4;
     int8_t* to = weights + column * 4;
-    for (int64_t pair = 0; pair < r.pairs; ++pair, p += step, to += 2 * r.quad_bytes) {
+    for (int64_t bundle = 0; bundle < r.bundles; ++bundle, p += step, to += kQuads<kFormat> * r.quad_bytes) {
       hwy::Prefetch(p + kPrefetchBytes);
-      VI8 first, second;
-      LoadPair<kFormat>(p, r.quad_bytes, zero, first, second);
-      hn::StoreU(first, I8(), to);
-      hn::StoreU(second, I8(), to + r.quad_bytes);
+      UnpackBundle<kFormat>(levels, p, r.quad_bytes, zero, to);
     }
     hn::StoreU(LoadScales(scales, r.scales, column), F32(), scales_out + column);
   }
 }
 
-void Unpack(const NBitsPanel& panel, const uint8_t* records, const NBitsTile& tile) {
-  const NBitsPanels& layout = *panel.layout;
+template <NBitsFormat kFormat>
+HWY_INLINE void UnpackOf(const NBitsPanels& layout, const uint8_t* records, const NBitsTile& tile) {
+  const Levels<kFormat> levels(layout);
   int8_t* weights = tile.weights;
   float* scales = tile.scales;
   for (int64_t k = 0; k < tile.depth; k += tile.group) {
     const int64_t depth = std::min(tile.group, tile.depth - k);
-    const Record r = RecordAt(layout, records, tile.width, depth);
-    switch (layout.format) {
-      case NBitsFormat::kS4:
-        UnpackRecord<NBitsFormat::kS4>(r, layout.scales, tile.width, weights, scales);
-        break;
-      case NBitsFormat::kU4:
-        UnpackRecord<NBitsFormat::kU4>(r, layout.scales, tile.width, weights, scales);
-        break;
-      case NBitsFormat::kS8:
-        UnpackRecord<NBitsFormat::kS8>(r, layout.scales, tile.width, weights, scales);
-        break;
-    }
+    UnpackRecord<kFormat>(RecordAt(layout, records, tile.width, depth), levels, layout.scales, tile.width, weights, scales);
     records += layout.record_bytes(tile.width, depth);
     weights += depth * tile.width;
     scales += tile.width;
   }
+}
+
+void Unpack(const NBitsPanel& panel, const uint8_t* records, const NBitsTile& tile) {
+  WithFormat(panel.layout->format, [&]<NBitsFormat kFormat>() HWY_ATTR { UnpackOf<kFormat>(*panel.layout, records, tile); });
 }
 
 // ---- tiles times rows
@@ -272,7 +359,7 @@ HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
     HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
       HWY_UNROLL(8) for (int v = 0; v < kV; ++v) sum[r][v] = hn::Zero(d);
     }
-    const int64_t pairs = std::min(tile.group, tile.depth - k) / NBitsPanels::kPair;
+    const int64_t pairs = std::min(tile.group, tile.depth - k) / 8;
     const uint8_t* s = src + k;
     for (int64_t pair = 0; pair < pairs; ++pair) {
       HWY_UNROLL(2) for (int quad = 0; quad < 2; ++quad, w += quad_bytes, s += 4) {
@@ -393,7 +480,7 @@ void FinishRow(const NBitsFinish& finish, const NBitsRow& row, const float* acc,
 
 const NBitsVectorOps* Table() {
   static const NBitsVectorOps ops = {
-      hwy::TargetName(HWY_TARGET), QuantizeRow, MultiplyRow, Unpack, MultiplyTile, FinishRow};
+      hwy::TargetName(HWY_TARGET), QuantizeRow, OrderForVectors, MultiplyRow, Unpack, MultiplyTile, FinishRow};
   return &ops;
 }
 

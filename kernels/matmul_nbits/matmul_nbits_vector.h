@@ -70,6 +70,8 @@ struct NBitsVectorOps {
 
   // Quantizes a row of n floats to dst[0, n) as matmul_nbits.h says.
   NBitsRow (*quantize_row)(const float* src, int64_t n, uint8_t* dst);
+  // Brings a quantized row of n bytes, a multiple of 16, into the order of kVectors.
+  void (*order_for_vectors)(uint8_t* row, int64_t n);
   // acc[0, width) += products of one row (layout->depth bytes) with the whole panel.
   void (*multiply_row)(const NBitsPanel& panel, const uint8_t* src, float* acc);
   // Unpacks records into tile.weights and tile.scales, which the caller has placed; tile.depth says
