@@ -32,7 +32,7 @@ using graph::Graph;
 using graph::ValueId;
 
 constexpr double kHeldBack = 0.2;
-constexpr int64_t kMeasuredBiasSamples = 64;
+constexpr int64_t kMeasuredBiasSamples = 128;
 
 bool IsOn(Corrections::Switch s, bool by_default) { return s == Corrections::DEFAULT ? by_default : s == Corrections::ON; }
 

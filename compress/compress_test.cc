@@ -6,6 +6,8 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
+#include <string>
 
 #include "engine/test_util.h"
 
@@ -107,14 +109,19 @@ TEST(CompressTest, SaysThatSubgraphsStayFloat) {
 TEST(CompressTest, Int8StaysCloseToFloatAndReportsIt) {
   MemorySamples samples(RandomSamples(40, {2, 12, 12}));
   CompressOptions options;
-  int progress = 0;
-  options.progress = [&](const Progress&) { ++progress; };
+  std::map<std::string, int64_t> progress;  // last step of each stage
+  options.progress = [&](const Progress& p) {
+    EXPECT_EQ(p.done, ++progress[p.stage]) << p.stage;
+    EXPECT_LE(p.done, p.total) << p.stage;
+  };
   auto result = Compress(Network(), samples, *MakeRecipe("int8"), options);
   ASSERT_TRUE(result.ok()) << result.status();
   const CompressReport& r = result->report;
   EXPECT_EQ(r.calibration_samples, 32);
   EXPECT_EQ(r.held_back_samples, 8);
-  EXPECT_EQ(progress, 40);
+  EXPECT_EQ(progress["calibrating"], 32);
+  EXPECT_EQ(progress["rounding weights"], 4);
+  EXPECT_EQ(progress["comparing"], 8);
   ASSERT_EQ(r.layers.size(), 4u);
   for (size_t i = 0; i < r.layers.size(); ++i) {
     EXPECT_GT(r.layers[i].sqnr_db, 20) << r.layers[i].node;

@@ -39,14 +39,14 @@ constexpr NamedScheme kSchemes[] = {
      "layers { grid: 'int8' activations: DYNAMIC }"},
     {"int4", "4-bit weights in groups of 32 with error feedback, 8-bit activations",
      "layers { grid: 'int4'" OCTET_FOUR_BIT_GROUPS
-     "rounding: ERROR_FEEDBACK } corrections { bias_measured: ON }" OCTET_KEEP_EIGHT_BITS},
+     "rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: ON }" OCTET_KEEP_EIGHT_BITS},
     {"int4-nearest", "the same, rounded to nearest",
      "layers { grid: 'int4' group: 32 multiples: true }" OCTET_KEEP_EIGHT_BITS},
     {"int4-learned", "the same, with learned rounding",
      "layers { grid: 'int4'" OCTET_FOUR_BIT_GROUPS
-     "rounding: LEARNED } corrections { bias_measured: ON }" OCTET_KEEP_EIGHT_BITS},
+     "rounding: LEARNED } corrections { sequential: ON }" OCTET_KEEP_EIGHT_BITS},
     {"int4-weights", "4-bit weights in groups of 32, float activations",
-     "layers { grid: 'int4' activations: DYNAMIC" OCTET_FOUR_BIT_GROUPS "rounding: ERROR_FEEDBACK }"
+     "layers { grid: 'int4' activations: DYNAMIC" OCTET_FOUR_BIT_GROUPS "rounding: ERROR_FEEDBACK_ORDERED }"
      " rules { position: DEPTHWISE scheme { grid: 'int8' activations: DYNAMIC } }"},
     {"uint4", "affine 4-bit weights in groups of 32, float activations",
      "layers { grid: 'uint4' group: 32 activations: DYNAMIC scale: KQUANT weighted: true }"
@@ -54,29 +54,29 @@ constexpr NamedScheme kSchemes[] = {
     {"int6", "6-bit weights per channel, 8-bit activations", "layers { grid: 'int6' weighted: true }"},
     {"int3", "3-bit weights in groups of 32 with learned rounding",
      "layers { grid: 'int3'" OCTET_FOUR_BIT_GROUPS
-     "rounding: LEARNED } corrections { bias_measured: ON sequential: ON }" OCTET_KEEP_EIGHT_BITS},
+     "rounding: LEARNED } corrections { sequential: ON }" OCTET_KEEP_EIGHT_BITS},
     {"int2", "2-bit weights in groups of 32 with learned rounding",
      "layers { grid: 'int2'" OCTET_FOUR_BIT_GROUPS
-     "rounding: LEARNED } corrections { bias_measured: ON sequential: ON }" OCTET_KEEP_EIGHT_BITS},
+     "rounding: LEARNED } corrections { sequential: ON }" OCTET_KEEP_EIGHT_BITS},
     {"nf4", "16 quantiles of a normal distribution, per channel",
-     "layers { grid: 'nf4' weighted: true rounding: ERROR_FEEDBACK } corrections { bias_measured: ON }"
+     "layers { grid: 'nf4' weighted: true rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: ON }"
      OCTET_KEEP_EIGHT_BITS},
     {"log4", "4-bit powers of two, per channel",
-     "layers { grid: 'log4' weighted: true rounding: ERROR_FEEDBACK } corrections { bias_measured: ON }"
+     "layers { grid: 'log4' weighted: true rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: ON }"
      OCTET_KEEP_EIGHT_BITS},
     {"kmeans4", "16 learned levels a layer, scaled per channel",
-     "layers { grid: 'kmeans4' weighted: true rounding: ERROR_FEEDBACK } corrections { bias_measured: ON }"
+     "layers { grid: 'kmeans4' weighted: true rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: ON }"
      OCTET_KEEP_EIGHT_BITS},
     {"vq2", "256 learned vectors of four weights a layer: 2 bits a weight",
-     "layers { grid: 'vq2' weighted: true } corrections { bias_measured: ON }" OCTET_KEEP_EIGHT_BITS},
+     "layers { grid: 'vq2' weighted: true } corrections { sequential: ON }" OCTET_KEEP_EIGHT_BITS},
     {"ternary", "-1, 0, +1 in groups of 32 with learned rounding",
      "layers { grid: 'ternary'" OCTET_FOUR_BIT_GROUPS
-     "rounding: LEARNED } corrections { bias_measured: ON sequential: ON }" OCTET_KEEP_EIGHT_BITS},
+     "rounding: LEARNED } corrections { sequential: ON }" OCTET_KEEP_EIGHT_BITS},
     {"binary", "-1, +1 in groups of 32 with learned rounding",
      "layers { grid: 'binary'" OCTET_FOUR_BIT_GROUPS
-     "rounding: LEARNED } corrections { bias_measured: ON sequential: ON }" OCTET_KEEP_EIGHT_BITS},
+     "rounding: LEARNED } corrections { sequential: ON }" OCTET_KEEP_EIGHT_BITS},
     {"binary2", "sums of two binary weights, per channel",
-     "layers { grid: 'binary2' weighted: true rounding: LEARNED } corrections { bias_measured: ON sequential: ON }"
+     "layers { grid: 'binary2' weighted: true rounding: LEARNED } corrections { sequential: ON }"
      OCTET_KEEP_EIGHT_BITS},
 };
 #undef OCTET_FOUR_BIT_GROUPS

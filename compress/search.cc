@@ -160,7 +160,7 @@ class Searcher {
       *rule->mutable_scheme() = schemes_[choice[l]].scheme;
       narrow = narrow || (choice[l] > 0 && schemes_[choice[l]].scheme.grid() != "int8");
     }
-    if (narrow) recipe.mutable_corrections()->set_bias_measured(compression::v1::Corrections::ON);
+    if (narrow) recipe.mutable_corrections()->set_sequential(compression::v1::Corrections::ON);
     return recipe;
   }
 

@@ -70,6 +70,14 @@ absl::Status WriteSamples(const std::string& path, const std::vector<Tensor>& sa
   return data::WriteNpy(path, Tensor::FromBuffer(DType::kF32, std::move(shape), std::move(buffer)));
 }
 
+// A named scheme, or the recipe of a file (*.txtpb).
+absl::StatusOr<compress::Recipe> RecipeOf(const std::string& scheme) {
+  if (std::filesystem::path(scheme).extension() != ".txtpb") return compress::MakeRecipe(scheme);
+  OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const Buffer> bytes, ReadFile(scheme));
+  return compress::ParseRecipe(
+      {reinterpret_cast<const char*>(bytes->data()), static_cast<size_t>(bytes->size_bytes())});
+}
+
 // One network at a time: its samples, its float predictions, and the rows of its schemes.
 class Bench {
  public:
@@ -123,13 +131,15 @@ class Bench {
   // Writes the compressed file and measures what was written.
   absl::Status RunScheme(const std::string& scheme) {
     compress::CompressOptions options;
-    options.scheme = scheme;
     options.threads = threads_;
-    const std::string path = absl::StrCat(folder_, "/", scheme, ".onnx");
-    OCTET_ASSIGN_OR_RETURN(const cli::CompressedFile file, cli::CompressFile(task_.model, folder_ + "/calibration.npy",
-                                                                             data::ImageOptions{}, path, options));
+    cli::CompressJob job;
+    job.model = task_.model;
+    job.calibration = folder_ + "/calibration.npy";
+    job.out = absl::StrCat(folder_, "/", std::filesystem::path(scheme).stem().string(), ".onnx");
+    OCTET_ASSIGN_OR_RETURN(job.recipe, RecipeOf(scheme));
+    OCTET_ASSIGN_OR_RETURN(const cli::CompressedFile file, cli::CompressFile(job, options));
     PrintWorstLayers(file.report);
-    OCTET_ASSIGN_OR_RETURN(const Predictions found, Evaluate(path, task_.evaluation, threads_));
+    OCTET_ASSIGN_OR_RETURN(const Predictions found, Evaluate(job.out, task_.evaluation, threads_));
     return AddRows(scheme, "", file.bytes, found);
   }
 
