@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -39,7 +40,17 @@ namespace {
 
 constexpr int64_t kImagesPerRequest = 32;
 constexpr int64_t kSingleImages = 1000;
-const char* const kVariants[] = {"f32", "int8"};
+
+// What the table shows, one row each; row 0 is what others are compared with. The server gets every model with its float
+// file and the schemes listed here.
+struct Variant {
+  const char* model;
+  const char* name;
+};
+constexpr Variant kVariants[] = {{"fashion-mnist", "f32"},      {"fashion-mnist", "int8"},
+                                 {"fashion-mnist", "int4"},     {"fashion-mnist", "ternary"},
+                                 {"fashion-mnist-wide", "f32"}, {"fashion-mnist-wide", "int4"}};
+const char* const kModels[] = {"fashion-mnist", "fashion-mnist-wide"};
 
 // All requests of one variant, serialized before anything is timed.
 struct Requests {
@@ -47,7 +58,7 @@ struct Requests {
 };
 
 struct Row {
-  std::string name;
+  std::string model, name;
   int64_t file_bytes = 0;
   int64_t weights_bytes = 0;
   std::vector<double> batch_ms, single_ms;
@@ -133,15 +144,20 @@ double ShareEqual(const std::vector<int64_t>& a, const std::vector<int64_t>& b) 
   return a.empty() ? 0 : static_cast<double>(equal) / static_cast<double>(a.size());
 }
 
+const Row& FloatRow(const std::vector<Row>& rows, const std::string& model) {
+  return *std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.model == model && r.name == "f32"; });
+}
+
 absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vector<Tensor>& images,
                                          const std::vector<int64_t>& labels) {
   std::vector<Row> rows;
   std::vector<Requests> requests;
-  for (const char* variant : kVariants) {
+  for (const Variant& variant : kVariants) {
     Row row;
-    row.name = variant;
+    row.model = variant.model;
+    row.name = variant.name;
+    OCTET_ASSIGN_OR_RETURN(Requests prepared, PrepareRequests(absl::StrCat(row.model, "@", row.name), images));
     rows.push_back(std::move(row));
-    OCTET_ASSIGN_OR_RETURN(Requests prepared, PrepareRequests(absl::StrCat("fashion-mnist@", variant), images));
     requests.push_back(std::move(prepared));
     // Both batch sizes are specialised before anything is timed.
     std::vector<int64_t> ignored;
@@ -153,15 +169,15 @@ absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vect
   const int rounds = std::max(1, absl::GetFlag(FLAGS_rounds));
   for (int round = 0; round < rounds; ++round) {
     for (size_t v = 0; v < rows.size(); ++v) {
-      std::fprintf(stderr, "round %d of %d: %s, %d images\n", round + 1, rounds, rows[v].name.c_str(),
-                   static_cast<int>(images.size()));
+      std::fprintf(stderr, "round %d of %d: %s@%s, %d images\n", round + 1, rounds, rows[v].model.c_str(),
+                   rows[v].name.c_str(), static_cast<int>(images.size()));
       OCTET_RETURN_IF_ERROR(Round(client, requests[v], &rows[v]));
     }
   }
   for (Row& row : rows) {
     row.top1 = ShareEqual(row.classes, labels);
-    row.agreement = ShareEqual(row.classes, rows[0].classes);
-    OCTET_ASSIGN_OR_RETURN(const auto statistics, client.Statistics(absl::StrCat("fashion-mnist@", row.name)));
+    row.agreement = ShareEqual(row.classes, FloatRow(rows, row.model).classes);
+    OCTET_ASSIGN_OR_RETURN(const auto statistics, client.Statistics(absl::StrCat(row.model, "@", row.name)));
     for (const client::ModelStatistics& s : statistics) {
       if (auto it = s.memory_bytes.find("weights"); it != s.memory_bytes.end()) {
         row.weights_bytes = static_cast<int64_t>(it->second);
@@ -171,31 +187,64 @@ absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vect
   return rows;
 }
 
-void PrintTable(const std::vector<Row>& rows) {
+// Images that one network gets right and the other wrong, and how likely so uneven a split of them is by chance: McNemar's
+// exact test, two-sided, term by term.
+struct PairedTest {
+  int64_t only_a = 0, only_b = 0;
+  double p = 1;
+};
+
+PairedTest ComparePaired(const Row& a, const Row& b, const std::vector<int64_t>& labels) {
+  PairedTest test;
+  for (size_t i = 0; i < labels.size() && i < a.classes.size() && i < b.classes.size(); ++i) {
+    const bool right_a = a.classes[i] == labels[i], right_b = b.classes[i] == labels[i];
+    test.only_a += right_a && !right_b ? 1 : 0;
+    test.only_b += right_b && !right_a ? 1 : 0;
+  }
+  // P(X <= min) of a fair coin, term by term in logarithms.
+  const auto n = static_cast<double>(test.only_a + test.only_b);
+  double tail = 0;
+  for (int64_t k = 0; k <= std::min(test.only_a, test.only_b); ++k) {
+    const auto i = static_cast<double>(k);
+    tail += std::exp(std::lgamma(n + 1) - std::lgamma(i + 1) - std::lgamma(n - i + 1) - n * std::log(2.0));
+  }
+  test.p = std::min(1.0, 2 * tail);
+  return test;
+}
+
+std::string Compared(const Row& q, const Row& f, const std::vector<int64_t>& labels) {
+  const PairedTest test = ComparePaired(q, f, labels);
+  return absl::StrFormat(
+      "%s@%s against %s@%s: %.2fx throughput, %.3fx file, %+.2f points top-1 (right alone: %d, other: %d; p = %.2g)\n", q.model,
+      q.name, f.model, f.name, static_cast<double>(q.images) / q.seconds / (static_cast<double>(f.images) / f.seconds),
+      static_cast<double>(q.file_bytes) / static_cast<double>(f.file_bytes), 100 * (q.top1 - f.top1), test.only_a,
+      test.only_b, test.p);
+}
+
+void PrintTable(const std::vector<Row>& rows, const std::vector<int64_t>& labels) {
   std::vector<std::vector<std::string>> cells;
   for (const Row& r : rows) {
-    cells.push_back({r.name, Bytes(r.file_bytes), Bytes(r.weights_bytes), Fixed(Quantile(r.batch_ms, 0.5), 2),
-                     Fixed(Quantile(r.batch_ms, 0.99), 2), Fixed(Quantile(r.single_ms, 0.5), 3),
-                     Fixed(static_cast<double>(r.images) / r.seconds, 0), Fixed(100 * r.top1, 2),
-                     Fixed(100 * r.agreement, 2)});
+    cells.push_back({absl::StrCat(r.model, "@", r.name), Bytes(r.file_bytes), Bytes(r.weights_bytes),
+                     Fixed(Quantile(r.batch_ms, 0.5), 2), Fixed(Quantile(r.batch_ms, 0.99), 2),
+                     Fixed(Quantile(r.single_ms, 0.5), 3), Fixed(static_cast<double>(r.images) / r.seconds, 0),
+                     Fixed(100 * r.top1, 2), Fixed(100 * r.agreement, 2)});
   }
-  std::printf("\n%s", Table({"variant", "file", "weights", "p50 ms (32)", "p99 ms (32)", "p50 ms (1)", "images/s",
-                             "top-1 %", "agreement %"},
-                            cells)
-                          .c_str());
-  const Row &f = rows.front(), &q = rows.back();
-  std::printf("\n%s against %s: %.2fx throughput, %.3fx weights, %+.2f points top-1\n", q.name.c_str(), f.name.c_str(),
-              static_cast<double>(q.images) / q.seconds / (static_cast<double>(f.images) / f.seconds),
-              static_cast<double>(q.weights_bytes) / static_cast<double>(f.weights_bytes), 100 * (q.top1 - f.top1));
+  std::printf("\n%s\n", Table({"variant", "file", "weights", "p50 ms (32)", "p99 ms (32)", "p50 ms (1)", "images/s",
+                               "top-1 %", "agreement %"},
+                              cells)
+                            .c_str());
+  for (size_t i = 1; i < rows.size(); ++i) {
+    if (rows[i].name != "f32") std::printf("%s", Compared(rows[i], rows[0], labels).c_str());
+  }
 }
 
 std::string Json(const std::vector<Row>& rows) {
   std::vector<std::string> items;
   for (const Row& r : rows) {
     items.push_back(absl::StrFormat(
-        "{\"name\":\"%s\",\"file_bytes\":%d,\"weights_bytes\":%d,\"p50_ms\":%.4f,\"p99_ms\":%.4f,\"single_p50_ms\":%.4f,"
+        "{\"model\":\"%s\",\"name\":\"%s\",\"file_bytes\":%d,\"weights_bytes\":%d,\"p50_ms\":%.4f,\"p99_ms\":%.4f,\"single_p50_ms\":%.4f,"
         "\"single_p99_ms\":%.4f,\"images_per_second\":%.1f,\"top1\":%.4f,\"agreement\":%.4f}",
-        r.name, r.file_bytes, r.weights_bytes, Quantile(r.batch_ms, 0.5), Quantile(r.batch_ms, 0.99),
+        r.model, r.name, r.file_bytes, r.weights_bytes, Quantile(r.batch_ms, 0.5), Quantile(r.batch_ms, 0.99),
         Quantile(r.single_ms, 0.5), Quantile(r.single_ms, 0.99), static_cast<double>(r.images) / r.seconds, r.top1,
         r.agreement));
   }
@@ -230,6 +279,37 @@ void StayUp(const ServerProcess& server, const std::string& log) {
   }
 }
 
+std::string FileOf(const std::string& repository, const std::string& model, const std::string& variant) {
+  return absl::StrCat(repository, "/", model, "/1/model.", variant == "f32" ? "" : absl::StrCat(variant, "."), "onnx");
+}
+
+// Writes the embedded models and compresses them.
+absl::Status MakeRepository(const std::string& repository, const std::string& dataset) {
+  for (const char* model : kModels) {
+    const std::string path = FileOf(repository, model, "f32");
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    const bool wide = std::string(model) != "fashion-mnist";
+    OCTET_RETURN_IF_ERROR(WriteFileAtomically(path, wide ? models::FashionMnistWide() : models::FashionMnist()));
+  }
+  compress::CompressOptions options;
+  options.threads = DetectCpuBudget().threads;
+  for (const Variant& variant : kVariants) {
+    if (std::string(variant.name) == "f32") continue;
+    std::fprintf(stderr, "compressing %s to %s (%s, %d threads)\n", variant.model, variant.name,
+                 DetectCpuFeatures().isa.c_str(), options.threads);
+    ProgressBar bar;
+    options.progress = [&bar](const compress::Progress& p) { bar.Show(p); };
+    CompressJob job;
+    job.model = FileOf(repository, variant.model, "f32");
+    job.calibration = dataset + "/train-images-idx3-ubyte.gz";
+    job.out = FileOf(repository, variant.model, variant.name);
+    OCTET_ASSIGN_OR_RETURN(job.recipe, compress::MakeRecipe(variant.name));
+    job.recipe.mutable_calibration()->set_samples(absl::GetFlag(FLAGS_calibration_images));
+    OCTET_RETURN_IF_ERROR(CompressFile(job, options).status());
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Demo(const Words& words) {
@@ -248,22 +328,7 @@ absl::Status Demo(const Words& words) {
   sigaddset(&set, SIGTERM);
   if (!absl::GetFlag(FLAGS_once)) sigaddset(&set, SIGINT);
 
-  const std::string version = folder + "/models/fashion-mnist/1";
-  std::filesystem::create_directories(version);
-  OCTET_RETURN_IF_ERROR(WriteFileAtomically(version + "/model.onnx", models::FashionMnist()));
-  std::fprintf(stderr, "compressing the embedded model to int8 (%s, %d threads)\n", DetectCpuFeatures().isa.c_str(),
-               DetectCpuBudget().threads);
-  compress::CompressOptions options;
-  options.threads = DetectCpuBudget().threads;
-  ProgressBar bar;
-  options.progress = [&bar](const compress::Progress& p) { bar.Show(p); };
-  CompressJob job;
-  job.model = version + "/model.onnx";
-  job.calibration = dataset + "/train-images-idx3-ubyte.gz";
-  job.out = version + "/model.int8.onnx";
-  OCTET_ASSIGN_OR_RETURN(job.recipe, compress::MakeRecipe("int8"));
-  job.recipe.mutable_calibration()->set_samples(absl::GetFlag(FLAGS_calibration_images));
-  OCTET_ASSIGN_OR_RETURN(const CompressedFile file, CompressFile(job, options));
+  OCTET_RETURN_IF_ERROR(MakeRepository(folder + "/models", dataset));
   OCTET_ASSIGN_OR_RETURN(const std::vector<Tensor> images, ReadImages(dataset + "/t10k-images-idx3-ubyte.gz"));
   OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> labels, data::ReadLabels(dataset + "/t10k-labels-idx1-ubyte.gz"));
 
@@ -273,9 +338,10 @@ absl::Status Demo(const Words& words) {
   OCTET_ASSIGN_OR_RETURN(auto client, client::Client::Connect(server->grpc()));
   OCTET_RETURN_IF_ERROR(AwaitReady(*client, *server, log));
   OCTET_ASSIGN_OR_RETURN(std::vector<Row> rows, Measure(*client, images, labels));
-  rows[0].file_bytes = file.float_bytes;
-  rows[1].file_bytes = file.bytes;
-  PrintTable(rows);
+  for (Row& row : rows) {
+    row.file_bytes = static_cast<int64_t>(std::filesystem::file_size(FileOf(folder + "/models", row.model, row.name)));
+  }
+  PrintTable(rows, labels);
   if (const std::string json = absl::GetFlag(FLAGS_json); !json.empty()) {
     OCTET_RETURN_IF_ERROR(WriteFileAtomically(json, Json(rows)));
   }
