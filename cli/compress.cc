@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "absl/flags/flag.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/cpu.h"
@@ -15,6 +16,7 @@
 #include "cli/pareto.h"
 
 ABSL_FLAG(std::string, calibration, "", "compress: samples (.npy, .npz, IDX, folder of images or .npy)");
+ABSL_FLAG(std::string, input_range, "0:1", "compress: values of the inputs, LOW:HIGH, when there are no samples");
 ABSL_FLAG(std::string, out, "", "compress: the file to write");
 ABSL_FLAG(std::string, scheme, "auto", "compress: auto, or one of those that octet compress --list names");
 ABSL_FLAG(bool, list, false, "compress: print the schemes");
@@ -88,18 +90,31 @@ absl::Status ApplyFlags(compress::Recipe* recipe) {
   return compress::ValidateRecipe(*recipe);
 }
 
+absl::StatusOr<compress::Range> ParseRange(const std::string& text) {
+  const std::vector<std::string> ends = absl::StrSplit(text, ':');
+  compress::Range range;
+  if (ends.size() != 2 || !absl::SimpleAtod(ends[0], &range.low) || !absl::SimpleAtod(ends[1], &range.high) ||
+      !(range.low < range.high)) {
+    return absl::InvalidArgumentError(absl::StrCat("--input-range ", text, ", expected LOW:HIGH"));
+  }
+  return range;
+}
+
 absl::StatusOr<CompressJob> JobFromFlags(const std::string& model) {
   CompressJob job;
   job.model = model;
   job.calibration = absl::GetFlag(FLAGS_calibration);
   job.out = absl::GetFlag(FLAGS_out);
-  if (job.calibration.empty()) return absl::InvalidArgumentError("--calibration is missing");
   if (job.out.empty()) return absl::InvalidArgumentError("--out is missing");
   OCTET_ASSIGN_OR_RETURN(job.image, data::ImageOptions::Parse(absl::GetFlag(FLAGS_image)));
+  const bool data_free = job.calibration.empty();
+  OCTET_ASSIGN_OR_RETURN(job.data_free.input, ParseRange(absl::GetFlag(FLAGS_input_range)));
   const std::string scheme = absl::GetFlag(FLAGS_scheme), file = absl::GetFlag(FLAGS_recipe);
   const std::string target = absl::GetFlag(FLAGS_target);
   if (!file.empty()) {
     OCTET_ASSIGN_OR_RETURN(job.recipe, ReadRecipe(file));
+  } else if (scheme == "auto" && data_free) {
+    OCTET_ASSIGN_OR_RETURN(job.recipe, compress::MakeRecipe("int8-data-free"));
   } else if (scheme == "auto") {
     job.recipe.set_name("auto");
     job.search.emplace();
@@ -158,6 +173,10 @@ void PrintReport(const CompressedFile& file) {
                            {"weights", Bytes(r.float_weights_bytes), Bytes(r.weights_bytes),
                             ratio(r.weights_bytes, r.float_weights_bytes)}})
                         .c_str());
+  if (r.calibration_samples == 0) {
+    std::printf("\nwithout samples: ranges are BatchNormalization's, nothing was compared with float\n");
+    return;
+  }
   std::printf("\ncalibrated on %d samples, compared with float on %d held back\n",
               static_cast<int>(r.calibration_samples), static_cast<int>(r.held_back_samples));
 }

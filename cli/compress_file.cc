@@ -62,10 +62,6 @@ absl::StatusOr<CompressedFile> CompressFile(const CompressJob& job, const compre
     digest = Sha256Hex({bytes->data(), static_cast<size_t>(bytes->size_bytes())});
   }
   OCTET_ASSIGN_OR_RETURN(const graph::Graph graph, onnx_io::ImportFile(job.model));
-  std::vector<std::string> inputs;
-  for (graph::ValueId id : graph.inputs) inputs.push_back(graph.value(id).name);
-  OCTET_ASSIGN_OR_RETURN(const std::unique_ptr<data::SampleReader> samples,
-                         data::OpenSamples(job.calibration, job.image, inputs));
   const auto write = [&](const CompressResult& result) -> absl::Status {
     OCTET_ASSIGN_OR_RETURN(const std::string bytes, Serialize(result, digest));
     file.bytes = static_cast<int64_t>(bytes.size());
@@ -73,6 +69,18 @@ absl::StatusOr<CompressedFile> CompressFile(const CompressJob& job, const compre
     file.report = result.report;
     return WriteFileAtomically(job.out, bytes);
   };
+  if (job.calibration.empty()) {
+    auto compressor = compress::Compressor::CreateDataFree(graph, job.recipe, job.data_free, options);
+    if (!compressor.ok()) return Annotate(compressor.status(), job.model);
+    absl::StatusOr<CompressResult> compressed = (*compressor)->Run(job.recipe);
+    if (!compressed.ok()) return Annotate(compressed.status(), job.model);
+    OCTET_RETURN_IF_ERROR(write(*compressed));
+    return file;
+  }
+  std::vector<std::string> inputs;
+  for (graph::ValueId id : graph.inputs) inputs.push_back(graph.value(id).name);
+  OCTET_ASSIGN_OR_RETURN(const std::unique_ptr<data::SampleReader> samples,
+                         data::OpenSamples(job.calibration, job.image, inputs));
   if (!job.search.has_value()) {
     absl::StatusOr<CompressResult> compressed = compress::Compress(graph, *samples, job.recipe, options);
     if (!compressed.ok()) return Annotate(compressed.status(), job.model);

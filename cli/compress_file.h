@@ -13,8 +13,9 @@
 namespace octet::cli {
 
 struct CompressJob {
-  std::string model, calibration, out;  // paths; out is written atomically
+  std::string model, calibration, out;  // paths; out is written atomically; without calibration: data-free
   data::ImageOptions image;
+  compress::DataFreeOptions data_free;
   compress::Recipe recipe;
   // Set: schemes are searched for a target, `recipe` says the rest; its file_bytes, keep and save are filled in.
   std::optional<compress::SearchOptions> search;

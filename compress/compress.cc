@@ -67,6 +67,13 @@ LayerScheme EffectiveScheme(const Recipe& recipe, const Product& product) {
 
 bool IsCompressed(const LayerScheme& scheme) { return scheme.activations() != LayerScheme::KEEP_FLOAT; }
 
+// Reads nothing: stands where there are no samples.
+class NoSamples final : public data::SampleReader {
+ public:
+  int64_t size() const override { return 0; }
+  absl::StatusOr<data::Sample> Read(int64_t) override { return absl::InternalError("there are no samples"); }
+};
+
 absl::Status NothingToCompress(const Graph& graph) {
   std::string inside;  // what subgraphs hold stays float
   for (const graph::Node& node : graph.nodes) {
@@ -130,6 +137,42 @@ absl::Status Compressor::Start(const Graph& graph, const Recipe& recipe) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::unique_ptr<Compressor>> Compressor::CreateDataFree(const Graph& graph, const Recipe& recipe,
+                                                                       const DataFreeOptions& data_free,
+                                                                       const CompressOptions& options) {
+  OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
+  static NoSamples none;  // has no state
+  auto compressor = std::unique_ptr<Compressor>(new Compressor(none, options));
+  OCTET_RETURN_IF_ERROR(compressor->StartDataFree(graph, recipe, data_free));
+  return compressor;
+}
+
+absl::Status Compressor::StartDataFree(const Graph& graph, const Recipe& recipe, const DataFreeOptions& options) {
+  recipe_ = recipe;
+  has_samples_ = false;
+  const Corrections& c = recipe.corrections();
+  if (IsOn(c.migrate(), false) || IsOn(c.sequential(), false) || IsOn(c.bias_measured(), false)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("scheme '", recipe.name(), "' corrects by samples (migrate, sequential or bias_measured): give some"));
+  }
+  OCTET_ASSIGN_OR_RETURN(graph_, Prepare(graph));
+  products_ = FindProducts(graph_);
+  if (products_.empty()) return NothingToCompress(graph_);
+  for (const Product& p : products_) {
+    if (NeedsMoments(EffectiveScheme(recipe, p))) {
+      return absl::InvalidArgumentError(absl::StrCat("the scheme of ", p.name, ", ",
+                                                     Describe(EffectiveScheme(recipe, p)),
+                                                     ", is fitted to samples: give some"));
+    }
+  }
+  OCTET_ASSIGN_OR_RETURN(data_free_, ComputeDataFreeStatistics(graph, graph_, options));
+  if (!IsOn(c.equalize(), false)) return absl::OkStatus();
+  OCTET_ASSIGN_OR_RETURN(const EqualizeReport report, Equalize(&graph_, {}, MomentsOf(data_free_)));
+  Rescale(report, &data_free_);
+  notes_.push_back(absl::StrCat("equalized ", report.pairs.size(), " pairs of layers"));
+  return absl::OkStatus();
+}
+
 absl::Status Compressor::CorrectFloat(const Recipe& recipe) {
   if (IsOn(recipe.corrections().equalize(), false)) {
     OCTET_ASSIGN_OR_RETURN(const EqualizeReport report, Equalize(&graph_, {}));
@@ -146,7 +189,23 @@ absl::Status Compressor::CorrectFloat(const Recipe& recipe) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Graph> Compressor::WithActivations(const Recipe& recipe) {
+Range Compressor::RangeOf(ValueId id, RangeMethod method, double percentile) {
+  if (!has_samples_) return data_free_.at(id).range();
+  const ChosenRange chosen = ChooseGuardedRange(statistics_.at(id).histogram, method, percentile);
+  if (!chosen.reason.empty()) run_notes_.push_back(absl::StrCat("'", graph_.value(id).name, "': ", chosen.reason));
+  return chosen.range;
+}
+
+std::vector<double> Compressor::ChannelMeansOf(ValueId id) const {
+  if (!has_samples_) {
+    const auto it = data_free_.find(id);
+    return it == data_free_.end() ? std::vector<double>() : it->second.mean;
+  }
+  const auto it = statistics_.find(id);
+  return it == statistics_.end() ? std::vector<double>() : it->second.ChannelMeans();
+}
+
+absl::StatusOr<Regions> Compressor::StaticRegions(const Recipe& recipe) {
   std::vector<Product> fixed;
   std::vector<std::string> exclude;
   for (const Product& p : products_) {
@@ -158,7 +217,42 @@ absl::StatusOr<Graph> Compressor::WithActivations(const Recipe& recipe) {
   for (const auto& rule : recipe.rules()) {
     if (rule.scheme().activations() == LayerScheme::KEEP_FLOAT) exclude.push_back(rule.node());
   }
-  const Regions regions = FindRegions(graph_, fixed, exclude);
+  for (;;) {
+    Regions regions = FindRegions(graph_, fixed, exclude);
+    const auto known = [&](ValueId id) {
+      if (!has_samples_) return data_free_.contains(id);
+      const auto it = statistics_.find(id);
+      return it != statistics_.end() && it->second.histogram.count() > 0;
+    };
+    // Values without a range stay real, and so does what reads or makes them.
+    absl::flat_hash_set<ValueId> unknown;
+    for (ValueId id : regions.values) {
+      if (regions.same_as[static_cast<size_t>(id)] == graph::kNoValue && !known(id)) unknown.insert(id);
+    }
+    if (unknown.empty()) return regions;
+    if (has_samples_) {
+      return absl::InternalError(absl::StrCat("no statistics of '", graph_.value(*unknown.begin()).name, "'"));
+    }
+    const auto touches = [&](const std::vector<ValueId>& ids) {
+      return std::any_of(ids.begin(), ids.end(), [&](ValueId id) { return unknown.contains(id); });
+    };
+    for (const graph::Node& node : graph_.nodes) {
+      if (touches(node.inputs) || touches(node.outputs)) exclude.push_back(node.name);
+    }
+    const size_t before = fixed.size();
+    std::erase_if(fixed, [&](const Product& p) {
+      if (!unknown.contains(p.src)) return false;
+      run_notes_.push_back(absl::StrCat(p.name, " keeps float activations: nothing is known of '",
+                                        graph_.value(p.src).name, "' without samples"));
+      return true;
+    });
+    // What is left between products that are known ends here at the latest: then no activation is stored as integers.
+    if (fixed.size() == before) fixed.clear();
+  }
+}
+
+absl::StatusOr<Graph> Compressor::WithActivations(const Recipe& recipe) {
+  OCTET_ASSIGN_OR_RETURN(const Regions regions, StaticRegions(recipe));
   OCTET_ASSIGN_OR_RETURN(const RangeMethod method, ParseRangeMethod(recipe.ranges().method().empty()
                                                                         ? "mse"
                                                                         : recipe.ranges().method()));
@@ -166,13 +260,8 @@ absl::StatusOr<Graph> Compressor::WithActivations(const Recipe& recipe) {
   ActivationParams params;
   for (ValueId id : regions.values) {
     if (regions.same_as[static_cast<size_t>(id)] != graph::kNoValue) continue;
-    const auto it = statistics_.find(id);
-    if (it == statistics_.end() || it->second.histogram.count() == 0) {
-      return absl::InternalError(absl::StrCat("no statistics of '", graph_.value(id).name, "'"));
-    }
-    const ChosenRange chosen = ChooseGuardedRange(it->second.histogram, method, percentile);
-    if (!chosen.reason.empty()) run_notes_.push_back(absl::StrCat("'", graph_.value(id).name, "': ", chosen.reason));
-    params[id] = regions.symmetric[static_cast<size_t>(id)] ? S8Params(chosen.range) : U8Params(chosen.range);
+    const Range range = RangeOf(id, method, percentile);
+    params[id] = regions.symmetric[static_cast<size_t>(id)] ? S8Params(range) : U8Params(range);
   }
   return QuantizeActivations(graph_, regions, params);
 }
@@ -205,10 +294,9 @@ absl::StatusOr<std::vector<float>> Compressor::CorrectedBias(const Recipe& recip
                                                              const QuantizedMatrix& weights) const {
   const graph::Node& node = graph_.nodes[static_cast<size_t>(product.node)];
   std::vector<float> bias = BiasOf(graph_, node, product.rows);
-  const auto it = statistics_.find(product.src);
-  if (!IsOn(recipe.corrections().bias(), true) || it == statistics_.end()) return bias;
+  if (!IsOn(recipe.corrections().bias(), true)) return bias;
   const WeightMatrix matrix = MatrixOf(graph_, node);
-  const std::vector<float> means = ColumnMeans(matrix, it->second.ChannelMeans());
+  const std::vector<float> means = ColumnMeans(matrix, ChannelMeansOf(product.src));
   if (means.empty()) return bias;
   const std::vector<float> shift = MeanShift(matrix, weights, means);
   for (size_t i = 0; i < bias.size(); ++i) bias[i] += shift[i];
@@ -252,9 +340,12 @@ absl::Status Compressor::Report(const Recipe& recipe, CompressResult* result) {
   }
   int64_t done = 0;
   const auto total = static_cast<int64_t>(held_.size());
-  OCTET_ASSIGN_OR_RETURN(const Comparison comparison,
-                         CompareGraphs(graph_, result->graph, results, samples_, held_, options_.threads,
-                                       [&] { return Tick(options_, "comparing", ++done, total); }));
+  Comparison comparison{std::vector<double>(results.size(), NAN), {}};
+  if (has_samples_) {
+    OCTET_ASSIGN_OR_RETURN(comparison,
+                           CompareGraphs(graph_, result->graph, results, samples_, held_, options_.threads,
+                                         [&] { return Tick(options_, "comparing", ++done, total); }));
+  }
   for (size_t i = 0; i < compressed.size(); ++i) {
     const Product& p = *compressed[i];
     const LayerScheme scheme = EffectiveScheme(recipe, p);
@@ -296,8 +387,10 @@ absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   if (IsOn(recipe.corrections().bias_measured(), false)) OCTET_RETURN_IF_ERROR(CorrectMeasured(recipe, &working));
   CompressResult result;
   result.recipe = recipe;
-  result.recipe.mutable_calibration()->set_sha256(digest_);
-  result.recipe.mutable_calibration()->set_samples(static_cast<int64_t>(used_.size() + held_.size()));
+  if (has_samples_) {
+    result.recipe.mutable_calibration()->set_sha256(digest_);
+    result.recipe.mutable_calibration()->set_samples(static_cast<int64_t>(used_.size() + held_.size()));
+  }
   SplitMatMulBias(&working);
   working.RemoveDead();
   OCTET_RETURN_IF_ERROR(working.Validate());

@@ -14,9 +14,12 @@
 #include "absl/status/statusor.h"
 #include "compress/calibrate.h"
 #include "compress/compare.h"
+#include "compress/data_free.h"
 #include "compress/options.h"
 #include "compress/products.h"
+#include "compress/ranges.h"
 #include "compress/recipe.h"
+#include "compress/regions.h"
 #include "compress/sample_cache.h"
 #include "compress/weight_matrix.h"
 #include "data/sample_reader.h"
@@ -28,7 +31,7 @@ namespace octet::compress {
 struct LayerReport {
   std::string node, op, scheme;
   int64_t weights_elements = 0, weights_bytes = 0;  // codes and scales
-  double sqnr_db = 0;  // of its result against the float network's, everything before it compressed too
+  double sqnr_db = 0;  // of its result against the float network's, everything before it compressed too; NaN without samples
 };
 
 struct CompressReport {
@@ -57,6 +60,13 @@ class Compressor {
   static absl::StatusOr<std::unique_ptr<Compressor>> Create(const graph::Graph& graph, data::SampleReader& samples,
                                                             const Recipe& recipe, const CompressOptions& options);
 
+  // The same without samples: ranges and mean inputs from BatchNormalization's parameters (compress/data_free.h). Layers
+  // whose inputs are not known so keep float activations. Nothing is compared; reports have no SQNR.
+  // Errors: kInvalidArgument for a recipe that needs samples (weighted scales, learned rounding, sequential, ...), named.
+  static absl::StatusOr<std::unique_ptr<Compressor>> CreateDataFree(const graph::Graph& graph, const Recipe& recipe,
+                                                                    const DataFreeOptions& data_free,
+                                                                    const CompressOptions& options);
+
   const graph::Graph& float_graph() const { return graph_; }
   const std::vector<Product>& products() const { return products_; }
   const std::string& digest() const { return digest_; }  // of the calibration samples
@@ -77,7 +87,13 @@ class Compressor {
       : options_(options), samples_(samples, options.max_cached_bytes) {}
 
   absl::Status Start(const graph::Graph& graph, const Recipe& recipe);
+  absl::Status StartDataFree(const graph::Graph& graph, const Recipe& recipe, const DataFreeOptions& options);
   absl::Status CorrectFloat(const Recipe& recipe);
+  // Regions of static activations, without values of which no range is known.
+  absl::StatusOr<Regions> StaticRegions(const Recipe& recipe);
+  // kMse and the like on the value's histogram, or the data-free range. Requires: one of both is known.
+  Range RangeOf(graph::ValueId id, RangeMethod method, double percentile);
+  std::vector<double> ChannelMeansOf(graph::ValueId id) const;  // empty where unknown
   absl::StatusOr<graph::Graph> WithActivations(const Recipe& recipe);
   // Fills quantized_ for all products of the recipe that it lacks.
   absl::Status QuantizeAll(const Recipe& recipe);
@@ -97,6 +113,8 @@ class Compressor {
   std::vector<std::string> notes_;      // of Create
   std::vector<std::string> run_notes_;  // of the last Run
   absl::flat_hash_map<graph::ValueId, ValueStatistics> statistics_;
+  bool has_samples_ = true;
+  absl::flat_hash_map<graph::ValueId, DataFreeStatistics> data_free_;  // when there are no samples
   // Weights that do not depend on other layers' schemes, by product and scheme.
   absl::flat_hash_map<std::string, QuantizedMatrix> quantized_;
 };

@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <string>
 
 #include "engine/test_util.h"
@@ -262,6 +264,82 @@ TEST(CompressTest, BiasCorrectionRemovesTheMeanShiftOfRounding) {
     mean_error[on] = std::fabs(shift[0]) + std::fabs(shift[1]) + std::fabs(shift[2]);
   }
   EXPECT_LT(mean_error[1], mean_error[0]);
+}
+
+TEST(CompressTest, EverySchemeCompressesAndKeepsTheValuesApart) {
+  for (const std::string& name : SchemeNames()) {
+    MemorySamples samples(RandomSamples(30, {2, 12, 12}));
+    const auto result = Compress(Network(), samples, *MakeRecipe(name), {});
+    ASSERT_TRUE(result.ok()) << name << ": " << result.status();
+    EXPECT_EQ(result->report.layers.size(), 4u) << name;
+    EXPECT_GT(result->report.outputs[0].sqnr_db, 3) << name;
+    EXPECT_LT(result->report.outputs[0].sqnr_db, 190) << name << ": nothing was compressed";
+    EXPECT_EQ(result->recipe.calibration().sha256().size(), 64u);
+  }
+}
+
+TEST(CompressTest, LaterLayersMakeUpForEarlierOnes) {
+  // The same grids, each layer alone or behind the compressed ones before it.
+  double sqnr[2];
+  for (int sequential = 0; sequential < 2; ++sequential) {
+    Recipe recipe = *ParseRecipe("layers { grid: 'int2' rounding: ERROR_FEEDBACK_ORDERED weighted: true }");
+    recipe.mutable_corrections()->set_sequential(sequential == 1 ? compression::v1::Corrections::ON
+                                                                 : compression::v1::Corrections::OFF);
+    MemorySamples samples(RandomSamples(60, {2, 12, 12}));
+    const auto result = Compress(Network(), samples, recipe, {});
+    ASSERT_TRUE(result.ok()) << result.status();
+    sqnr[sequential] = result->report.outputs[0].sqnr_db;
+  }
+  EXPECT_GT(sqnr[1], sqnr[0] + 1);
+}
+
+TEST(CompressTest, RepeatsBitForBitAndRefusesOtherSamples) {
+  MemorySamples samples(RandomSamples(20, {2, 12, 12})), others(RandomSamples(21, {2, 12, 12}));
+  const auto first = Compress(Network(), samples, *MakeRecipe("ternary"), {});
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto again = Compress(Network(), samples, first->recipe, {});
+  ASSERT_TRUE(again.ok()) << again.status();
+  ASSERT_EQ(first->graph.values.size(), again->graph.values.size());
+  for (size_t v = 0; v < first->graph.values.size(); ++v) {
+    const graph::Value &a = first->graph.values[v], &b = again->graph.values[v];
+    EXPECT_EQ(a.quant, b.quant) << a.name;
+    ASSERT_EQ(a.data.has_value(), b.data.has_value());
+    if (!a.data) continue;
+    EXPECT_EQ(std::memcmp(a.data->data(), b.data->data(), static_cast<size_t>(a.data->size_bytes())), 0) << a.name;
+  }
+  Recipe changed = first->recipe;
+  changed.mutable_calibration()->set_samples(0);
+  EXPECT_THAT(std::string(Compress(Network(), others, changed, {}).status().message()), HasSubstr("SHA-256"));
+}
+
+TEST(CompressTest, WithoutSamplesBatchNormalizationGivesRanges) {
+  // A convolution whose BatchNormalization tells its result's range feeds another; the input's range is given.
+  engine::GraphMaker m;
+  const std::vector<std::pair<std::string, graph::Attribute>> same = {
+      {"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"kernel_shape", std::vector<int64_t>{3, 3}}};
+  auto y = m.Node("Conv", {m.Input("image", {kUnknownDim, 2, 12, 12}), m.Random("w1", {8, 2, 3, 3}, 1)}, "c1", same);
+  y = m.Node("BatchNormalization",
+             {y, m.F32("s", {8}, std::vector<float>(8, 1.0f)), m.F32("o", {8}, std::vector<float>(8, 0.2f)),
+              m.F32("mean", {8}, std::vector<float>(8, 0.0f)), m.F32("var", {8}, std::vector<float>(8, 0.9f))},
+             "bn1");
+  y = m.Node("Relu", {y}, "r1");
+  m.Output(m.Node("Conv", {y, m.Random("w2", {4, 8, 3, 3}, 2)}, "c2", same));
+  const Recipe recipe = *MakeRecipe("int8-data-free");
+  auto compressor = Compressor::CreateDataFree(m.g, recipe, {}, {});
+  ASSERT_TRUE(compressor.ok()) << compressor.status();
+  auto result = (*compressor)->Run(recipe);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->report.layers.size(), 2u);
+  EXPECT_TRUE(result->report.outputs.empty());
+  MemorySamples samples(RandomSamples(10, {2, 12, 12}));
+  const auto prepared = Prepare(m.g);
+  std::vector<int64_t> all(10);
+  std::iota(all.begin(), all.end(), 0);
+  const auto c = CompareGraphs(*prepared, result->graph, {}, samples, all, 1, {});
+  ASSERT_TRUE(c.ok()) << c.status();
+  EXPECT_GT(c->outputs[0].sqnr_db, 20) << "6 sigma cost 3 to 8 dB against measured ranges";
+  EXPECT_THAT(std::string(Compressor::CreateDataFree(m.g, *MakeRecipe("int4"), {}, {}).status().message()),
+              HasSubstr("samples"));
 }
 
 }  // namespace

@@ -34,7 +34,11 @@ struct NamedScheme {
 #define OCTET_FOUR_BIT_GROUPS " group: 32 multiples: true weighted: true "
 
 constexpr NamedScheme kSchemes[] = {
-    {"int8", "8-bit weights per channel, 8-bit activations", "layers { grid: 'int8' }"},
+    {"int8", "8-bit weights per channel with error feedback, 8-bit activations",
+     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED }"},
+    {"int8-nearest", "the same, rounded to nearest", "layers { grid: 'int8' }"},
+    {"int8-data-free", "int8 without samples: ranges from BatchNormalization, layers equalized, biases corrected analytically",
+     "layers { grid: 'int8' } corrections { equalize: ON }"},
     {"int8-dynamic", "8-bit weights; each row of a matrix product is quantized as it arrives",
      "layers { grid: 'int8' activations: DYNAMIC }"},
     {"int4", "4-bit weights in groups of 32 with error feedback, 8-bit activations",

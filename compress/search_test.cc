@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "engine/test_util.h"
 
 namespace octet::compress {
@@ -39,7 +41,7 @@ graph::Graph Network() {
   return m.g;
 }
 
-absl::StatusOr<SearchResult> Run(const SearchOptions& options, Measurements measured = {},
+absl::StatusOr<SearchResult> Find(const SearchOptions& options, Measurements measured = {},
                                  const CompressOptions& compress = {}) {
   MemorySamples samples;
   Recipe base;
@@ -55,7 +57,7 @@ TEST(Search, MeetsALimitOnBytesThatInt8WouldMiss) {
     ++kept;
     return absl::OkStatus();
   };
-  const absl::StatusOr<SearchResult> found = Run(options);
+  const absl::StatusOr<SearchResult> found = Find(options);
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_TRUE(found->trial.meets);
   EXPECT_LE(found->trial.bytes, 15000);
@@ -85,7 +87,7 @@ TEST(Search, TellsTheNearestMissWhenNothingMeetsTheTarget) {
   SearchOptions options;
   options.target.max_bytes = 100;
   options.candidates = {"int8"};
-  const absl::StatusOr<SearchResult> found = Run(options);
+  const absl::StatusOr<SearchResult> found = Find(options);
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_FALSE(found->trial.meets);
   EXPECT_GT(found->trial.bytes, 100);
@@ -101,14 +103,14 @@ TEST(Search, GoesOnFromMeasurements) {
     ++saves;
     return absl::OkStatus();
   };
-  ASSERT_TRUE(Run(options).ok());
+  ASSERT_TRUE(Find(options).ok());
   EXPECT_EQ(saves, measured.layers_size());
   EXPECT_GE(saves, 8);
   saves = 0;
-  ASSERT_TRUE(Run(options, measured).ok());
+  ASSERT_TRUE(Find(options, measured).ok());
   EXPECT_EQ(saves, 0) << "nothing was measured twice";
   measured.set_source("of other samples");
-  ASSERT_TRUE(Run(options, measured).ok());
+  ASSERT_TRUE(Find(options, measured).ok());
   EXPECT_GE(saves, 8);
 }
 
@@ -122,18 +124,18 @@ TEST(Search, StoppedKeepsTheFirstResultAndBeforeItFails) {
     stop = true;
     return absl::OkStatus();
   };
-  const absl::StatusOr<SearchResult> found = Run(options, {}, compress);
+  const absl::StatusOr<SearchResult> found = Find(options, {}, compress);
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_EQ(found->trials.size(), 1u);
   EXPECT_FALSE(found->best.graph.nodes.empty());
   stop = true;
-  EXPECT_TRUE(absl::IsCancelled(Run(options, {}, compress).status()));
+  EXPECT_TRUE(absl::IsCancelled(Find(options, {}, compress).status()));
 }
 
 TEST(Search, RefusesUnknownCandidates) {
   SearchOptions options;
   options.candidates = {"int9"};
-  EXPECT_THAT(std::string(Run(options).status().message()), HasSubstr("int9"));
+  EXPECT_THAT(std::string(Find(options).status().message()), HasSubstr("int9"));
 }
 
 }  // namespace

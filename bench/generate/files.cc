@@ -96,7 +96,7 @@ absl::StatusOr<std::string> CompressedFile(const std::string& name, const std::s
   VariedSamples samples(sample);
   compress::CompressOptions options;
   options.threads = threads;
-  OCTET_ASSIGN_OR_RETURN(const compress::CompressResult result, compress::Compress(graph, samples, *compress::MakeRecipe("int8"), options));
+  OCTET_ASSIGN_OR_RETURN(const compress::CompressResult result, compress::Compress(graph, samples, *compress::MakeRecipe("int8-nearest"), options));
   OCTET_ASSIGN_OR_RETURN(const std::string bytes, onnx_io::ExportModel(result.graph));
   OCTET_RETURN_IF_ERROR(WriteFileAtomically(path.string(), bytes));
   return path.string();
