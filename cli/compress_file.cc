@@ -91,8 +91,9 @@ absl::StatusOr<CompressedFile> CompressFile(const CompressJob& job, const compre
   compress::SearchOptions search = *job.search;
   search.keep = [&](const CompressResult& result, const compress::Trial&) { return write(result); };
   search.save = [&](const compress::Measurements& measured) { return WriteMeasurements(state, measured); };
-  search.file_bytes = [](const graph::Graph& g) -> absl::StatusOr<int64_t> {
-    OCTET_ASSIGN_OR_RETURN(const std::string bytes, onnx_io::ExportModel(g));
+  search.float_bytes = file.float_bytes;
+  search.file_bytes = [&](const CompressResult& result) -> absl::StatusOr<int64_t> {
+    OCTET_ASSIGN_OR_RETURN(const std::string bytes, Serialize(result, digest));
     return static_cast<int64_t>(bytes.size());
   };
   absl::StatusOr<compress::SearchResult> found =

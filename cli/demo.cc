@@ -41,16 +41,8 @@ namespace {
 constexpr int64_t kImagesPerRequest = 32;
 constexpr int64_t kSingleImages = 1000;
 
-// What the table shows, one row each; row 0 is what others are compared with. The server gets every model with its float
-// file and the schemes listed here.
-struct Variant {
-  const char* model;
-  const char* name;
-};
-constexpr Variant kVariants[] = {{"fashion-mnist", "f32"},      {"fashion-mnist", "int8"},
-                                 {"fashion-mnist", "int4"},     {"fashion-mnist", "ternary"},
-                                 {"fashion-mnist-wide", "f32"}, {"fashion-mnist-wide", "int4"}};
-const char* const kModels[] = {"fashion-mnist", "fashion-mnist-wide"};
+// One row of the table each: the float file and what the compressor's schemes of these names make of it.
+const char* const kVariants[] = {"f32", "int8", "int4", "ternary"};
 
 // All requests of one variant, serialized before anything is timed.
 struct Requests {
@@ -58,7 +50,7 @@ struct Requests {
 };
 
 struct Row {
-  std::string model, name;
+  std::string name;
   int64_t file_bytes = 0;
   int64_t weights_bytes = 0;
   std::vector<double> batch_ms, single_ms;
@@ -144,20 +136,15 @@ double ShareEqual(const std::vector<int64_t>& a, const std::vector<int64_t>& b) 
   return a.empty() ? 0 : static_cast<double>(equal) / static_cast<double>(a.size());
 }
 
-const Row& FloatRow(const std::vector<Row>& rows, const std::string& model) {
-  return *std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.model == model && r.name == "f32"; });
-}
-
 absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vector<Tensor>& images,
                                          const std::vector<int64_t>& labels) {
   std::vector<Row> rows;
   std::vector<Requests> requests;
-  for (const Variant& variant : kVariants) {
+  for (const char* variant : kVariants) {
     Row row;
-    row.model = variant.model;
-    row.name = variant.name;
-    OCTET_ASSIGN_OR_RETURN(Requests prepared, PrepareRequests(absl::StrCat(row.model, "@", row.name), images));
+    row.name = variant;
     rows.push_back(std::move(row));
+    OCTET_ASSIGN_OR_RETURN(Requests prepared, PrepareRequests(absl::StrCat("fashion-mnist@", variant), images));
     requests.push_back(std::move(prepared));
     // Both batch sizes are specialised before anything is timed.
     std::vector<int64_t> ignored;
@@ -169,15 +156,15 @@ absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vect
   const int rounds = std::max(1, absl::GetFlag(FLAGS_rounds));
   for (int round = 0; round < rounds; ++round) {
     for (size_t v = 0; v < rows.size(); ++v) {
-      std::fprintf(stderr, "round %d of %d: %s@%s, %d images\n", round + 1, rounds, rows[v].model.c_str(),
-                   rows[v].name.c_str(), static_cast<int>(images.size()));
+      std::fprintf(stderr, "round %d of %d: %s, %d images\n", round + 1, rounds, rows[v].name.c_str(),
+                   static_cast<int>(images.size()));
       OCTET_RETURN_IF_ERROR(Round(client, requests[v], &rows[v]));
     }
   }
   for (Row& row : rows) {
     row.top1 = ShareEqual(row.classes, labels);
-    row.agreement = ShareEqual(row.classes, FloatRow(rows, row.model).classes);
-    OCTET_ASSIGN_OR_RETURN(const auto statistics, client.Statistics(absl::StrCat(row.model, "@", row.name)));
+    row.agreement = ShareEqual(row.classes, rows[0].classes);
+    OCTET_ASSIGN_OR_RETURN(const auto statistics, client.Statistics(absl::StrCat("fashion-mnist@", row.name)));
     for (const client::ModelStatistics& s : statistics) {
       if (auto it = s.memory_bytes.find("weights"); it != s.memory_bytes.end()) {
         row.weights_bytes = static_cast<int64_t>(it->second);
@@ -215,16 +202,16 @@ PairedTest ComparePaired(const Row& a, const Row& b, const std::vector<int64_t>&
 std::string Compared(const Row& q, const Row& f, const std::vector<int64_t>& labels) {
   const PairedTest test = ComparePaired(q, f, labels);
   return absl::StrFormat(
-      "%s@%s against %s@%s: %.2fx throughput, %.3fx file, %+.2f points top-1 (right alone: %d, other: %d; p = %.2g)\n", q.model,
-      q.name, f.model, f.name, static_cast<double>(q.images) / q.seconds / (static_cast<double>(f.images) / f.seconds),
-      static_cast<double>(q.file_bytes) / static_cast<double>(f.file_bytes), 100 * (q.top1 - f.top1), test.only_a,
-      test.only_b, test.p);
+      "%s against %s: %.2fx throughput, %.3fx weights, %+.2f points top-1 (right alone: %d, %s alone: %d; p = %.2g)\n", q.name,
+      f.name, static_cast<double>(q.images) / q.seconds / (static_cast<double>(f.images) / f.seconds),
+      static_cast<double>(q.weights_bytes) / static_cast<double>(f.weights_bytes), 100 * (q.top1 - f.top1), test.only_a,
+      f.name, test.only_b, test.p);
 }
 
 void PrintTable(const std::vector<Row>& rows, const std::vector<int64_t>& labels) {
   std::vector<std::vector<std::string>> cells;
   for (const Row& r : rows) {
-    cells.push_back({absl::StrCat(r.model, "@", r.name), Bytes(r.file_bytes), Bytes(r.weights_bytes),
+    cells.push_back({r.name, Bytes(r.file_bytes), Bytes(r.weights_bytes),
                      Fixed(Quantile(r.batch_ms, 0.5), 2), Fixed(Quantile(r.batch_ms, 0.99), 2),
                      Fixed(Quantile(r.single_ms, 0.5), 3), Fixed(static_cast<double>(r.images) / r.seconds, 0),
                      Fixed(100 * r.top1, 2), Fixed(100 * r.agreement, 2)});
@@ -233,18 +220,16 @@ void PrintTable(const std::vector<Row>& rows, const std::vector<int64_t>& labels
                                "top-1 %", "agreement %"},
                               cells)
                             .c_str());
-  for (size_t i = 1; i < rows.size(); ++i) {
-    if (rows[i].name != "f32") std::printf("%s", Compared(rows[i], rows[0], labels).c_str());
-  }
+  for (size_t i = 1; i < rows.size(); ++i) std::printf("%s", Compared(rows[i], rows[0], labels).c_str());
 }
 
 std::string Json(const std::vector<Row>& rows) {
   std::vector<std::string> items;
   for (const Row& r : rows) {
     items.push_back(absl::StrFormat(
-        "{\"model\":\"%s\",\"name\":\"%s\",\"file_bytes\":%d,\"weights_bytes\":%d,\"p50_ms\":%.4f,\"p99_ms\":%.4f,\"single_p50_ms\":%.4f,"
+        "{\"name\":\"%s\",\"file_bytes\":%d,\"weights_bytes\":%d,\"p50_ms\":%.4f,\"p99_ms\":%.4f,\"single_p50_ms\":%.4f,"
         "\"single_p99_ms\":%.4f,\"images_per_second\":%.1f,\"top1\":%.4f,\"agreement\":%.4f}",
-        r.model, r.name, r.file_bytes, r.weights_bytes, Quantile(r.batch_ms, 0.5), Quantile(r.batch_ms, 0.99),
+        r.name, r.file_bytes, r.weights_bytes, Quantile(r.batch_ms, 0.5), Quantile(r.batch_ms, 0.99),
         Quantile(r.single_ms, 0.5), Quantile(r.single_ms, 0.99), static_cast<double>(r.images) / r.seconds, r.top1,
         r.agreement));
   }
@@ -279,31 +264,27 @@ void StayUp(const ServerProcess& server, const std::string& log) {
   }
 }
 
-std::string FileOf(const std::string& repository, const std::string& model, const std::string& variant) {
-  return absl::StrCat(repository, "/", model, "/1/model.", variant == "f32" ? "" : absl::StrCat(variant, "."), "onnx");
+std::string FileOf(const std::string& repository, const std::string& variant) {
+  return absl::StrCat(repository, "/fashion-mnist/1/model.", variant == "f32" ? "" : absl::StrCat(variant, "."), "onnx");
 }
 
-// Writes the embedded models and compresses them.
+// Writes the embedded model and compresses it.
 absl::Status MakeRepository(const std::string& repository, const std::string& dataset) {
-  for (const char* model : kModels) {
-    const std::string path = FileOf(repository, model, "f32");
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-    const bool wide = std::string(model) != "fashion-mnist";
-    OCTET_RETURN_IF_ERROR(WriteFileAtomically(path, wide ? models::FashionMnistWide() : models::FashionMnist()));
-  }
+  std::filesystem::create_directories(std::filesystem::path(FileOf(repository, "f32")).parent_path());
+  OCTET_RETURN_IF_ERROR(WriteFileAtomically(FileOf(repository, "f32"), models::FashionMnist()));
   compress::CompressOptions options;
   options.threads = DetectCpuBudget().threads;
-  for (const Variant& variant : kVariants) {
-    if (std::string(variant.name) == "f32") continue;
-    std::fprintf(stderr, "compressing %s to %s (%s, %d threads)\n", variant.model, variant.name,
+  for (const std::string variant : kVariants) {
+    if (variant == "f32") continue;
+    std::fprintf(stderr, "compressing the embedded model to %s (%s, %d threads)\n", variant.c_str(),
                  DetectCpuFeatures().isa.c_str(), options.threads);
     ProgressBar bar;
     options.progress = [&bar](const compress::Progress& p) { bar.Show(p); };
     CompressJob job;
-    job.model = FileOf(repository, variant.model, "f32");
+    job.model = FileOf(repository, "f32");
     job.calibration = dataset + "/train-images-idx3-ubyte.gz";
-    job.out = FileOf(repository, variant.model, variant.name);
-    OCTET_ASSIGN_OR_RETURN(job.recipe, compress::MakeRecipe(variant.name));
+    job.out = FileOf(repository, variant);
+    OCTET_ASSIGN_OR_RETURN(job.recipe, compress::MakeRecipe(variant));
     job.recipe.mutable_calibration()->set_samples(absl::GetFlag(FLAGS_calibration_images));
     OCTET_RETURN_IF_ERROR(CompressFile(job, options).status());
   }
@@ -339,7 +320,7 @@ absl::Status Demo(const Words& words) {
   OCTET_RETURN_IF_ERROR(AwaitReady(*client, *server, log));
   OCTET_ASSIGN_OR_RETURN(std::vector<Row> rows, Measure(*client, images, labels));
   for (Row& row : rows) {
-    row.file_bytes = static_cast<int64_t>(std::filesystem::file_size(FileOf(folder + "/models", row.model, row.name)));
+    row.file_bytes = static_cast<int64_t>(std::filesystem::file_size(FileOf(folder + "/models", row.name)));
   }
   PrintTable(rows, labels);
   if (const std::string json = absl::GetFlag(FLAGS_json); !json.empty()) {

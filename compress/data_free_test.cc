@@ -107,7 +107,7 @@ TEST(DataFreeTest, FoldedProductsTakeTheStatisticsOfTheirNormalization) {
   }
   EXPECT_EQ(statistics->at(IdOf(*prepared, "image")).range(), (Range{0, 1}));
   EXPECT_FALSE(statistics->contains(IdOf(*prepared, "c3")));
-  EXPECT_THAT(MissingRanges(*prepared, FindRegions(*prepared, {}), *statistics), ::testing::Contains("r3"));
+  EXPECT_THAT(MissingRanges(*prepared, FindRegions(*prepared, FindProducts(*prepared), {}), *statistics), ::testing::Contains("r3"));
 }
 
 TEST(DataFreeTest, PredictedMeansAreThoseOfARun) {

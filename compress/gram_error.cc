@@ -109,9 +109,10 @@ absl::StatusOr<WeightMatrix> CorrectedTarget(const WeightMatrix& weights, const 
     const double mean = gram.diagonal().mean();
     if (!(mean > 0)) continue;  // nothing but dead inputs
     gram.diagonal().array() += damping * mean;
-    const Eigen::LDLT<Eigen::MatrixXd> solver(gram);
-    rows += solver.solve(missing).transpose().cast<float>();
-    if (!rows.allFinite()) {
+    // Blocked, unlike LDLT: with thousands of columns it decides how long compression takes.
+    const Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> solver(gram);
+    if (solver.info() == Eigen::Success) rows += solver.solve(missing).transpose().cast<float>();
+    if (solver.info() != Eigen::Success || !rows.allFinite()) {
       return absl::FailedPreconditionError(
           absl::StrCat("Gram matrix of ", columns, " columns is singular with damping ", damping));
     }

@@ -85,7 +85,8 @@ class Searcher {
     OCTET_ASSIGN_OR_RETURN(const LayerTimes times,
                            MeasureLayers(compressor_->float_graph(), sample_, compress_.threads, kTimingSeconds));
     result_.float_seconds = times.total;
-    OCTET_ASSIGN_OR_RETURN(result_.float_bytes, FileBytes(compressor_->float_graph()));
+    result_.float_bytes = options_.float_bytes > 0 ? static_cast<double>(options_.float_bytes)
+                                                   : ConstantBytes(compressor_->float_graph());
     seconds_["f32"] = times;
     for (size_t s = 1; s < schemes_.size(); ++s) OCTET_RETURN_IF_ERROR(TryUniform(s));
     OCTET_RETURN_IF_ERROR(MeasureNoise());
@@ -93,16 +94,18 @@ class Searcher {
     return std::isfinite(target_.max_bytes) || std::isfinite(target_.max_seconds) ? MeetLimits() : SaveTime();
   }
 
-  absl::StatusOr<double> FileBytes(const graph::Graph& graph) const {
-    if (options_.file_bytes) {
-      OCTET_ASSIGN_OR_RETURN(const int64_t bytes, options_.file_bytes(graph));
-      return static_cast<double>(bytes);
-    }
+  static double ConstantBytes(const graph::Graph& graph) {
     double bytes = 0;
     for (const graph::Value& v : graph.values) {
       if (v.is_constant()) bytes += static_cast<double>(v.data->size_bytes());
     }
     return bytes;
+  }
+
+  absl::StatusOr<double> FileBytes(const CompressResult& result) const {
+    if (!options_.file_bytes) return ConstantBytes(result.graph);
+    OCTET_ASSIGN_OR_RETURN(const int64_t bytes, options_.file_bytes(result));
+    return static_cast<double>(bytes);
   }
 
   // Compresses by an allocation's recipe and takes its measure.
@@ -113,7 +116,7 @@ class Searcher {
     Trial trial;
     trial.label = label;
     trial.seconds = times.total;
-    OCTET_ASSIGN_OR_RETURN(trial.bytes, FileBytes(compressed.graph));
+    OCTET_ASSIGN_OR_RETURN(trial.bytes, FileBytes(compressed));
     const OutputReport& output = compressed.report.outputs[0];
     trial.drop = 100 * (1 - output.top1_agreement);
     trial.sqnr_db = output.sqnr_db;
@@ -242,6 +245,12 @@ class Searcher {
 
   // Bytes and time limited: the estimates leave out what is no layer, so limits are tightened by what the trial exceeded.
   absl::Status MeetLimits() {
+    // What is left of the bytes could make small layers float again; where int8 is faster that would cost time nobody asked for.
+    for (size_t l = 0; l < table_.size(); ++l) {
+      if (table_[l].size() < 2 || table_[l][1].seconds >= kPays * table_[l][0].seconds) continue;
+      table_[l].erase(table_[l].begin());
+      index_[l].erase(index_[l].begin());
+    }
     const double rest_bytes = RestBytes();
     double bytes = target_.max_bytes - rest_bytes, seconds = target_.max_seconds;
     for (int i = 0; i < kMaxRepairs && !late(); ++i) {

@@ -50,8 +50,9 @@ struct SearchOptions {
   std::vector<std::string> candidates = {"int8", "int4", "ternary"};  // beside f32; schemes of compress/recipe.h
   absl::Duration time_limit = absl::InfiniteDuration();  // measuring and trying stop then; what is begun is finished
   int64_t noise_samples = 8;  // held-back samples on which single layers are measured
-  // Bytes of the file that a graph becomes; empty: of its constants.
-  std::function<absl::StatusOr<int64_t>(const graph::Graph&)> file_bytes;
+  // Bytes of the file that a result becomes, and of the float file; without: of the graph's constants.
+  std::function<absl::StatusOr<int64_t>(const CompressResult&)> file_bytes;
+  int64_t float_bytes = 0;
   // Called with each result that is better than those before: write it, and nothing is lost. May be empty.
   std::function<absl::Status(const CompressResult&, const Trial&)> keep;
   // Called with all measurements after each layer: write them, and the search can be resumed. May be empty.

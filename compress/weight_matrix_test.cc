@@ -118,7 +118,7 @@ double StoredReal(const Case& c, const graph::Value& value, int64_t row, int64_t
 }
 
 DType ExpectedType(const std::string& grid) {
-  if (grid == "int8" || grid == "int6") return DType::kS8;
+  if (grid == "int8" || grid == "int7" || grid == "int6") return DType::kS8;
   if (grid == "int4" || grid == "int3") return DType::kS4;
   if (grid == "int2" || grid == "kmeans2" || grid == "vq2" || grid == "ternary" || grid == "binary2") return DType::kU2;
   return grid == "binary" ? DType::kU1 : DType::kU4;

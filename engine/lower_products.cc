@@ -28,9 +28,14 @@ struct Destination {
 
 bool IsDynamic(const Node& node) { return node.op == "DynamicConv" || node.op == "DynamicMatMul"; }
 
-absl::StatusOr<Destination> MakeDestination(Builder& b, const FusedNode& fused, Layout layout) {
+// What a product is computed in: oneDNN writes 8 bits from float operands with its reference only, so a rounded result of a
+// float product is a conversion behind it.
+enum class Arithmetic : uint8_t { kFloat, kInteger };
+
+absl::StatusOr<Destination> MakeDestination(Builder& b, const FusedNode& fused, Layout layout, Arithmetic arithmetic) {
   Destination destination;
   TensorSpec spec = b.OutputSpec(fused.output, layout);
+  if (arithmetic == Arithmetic::kFloat) spec.quant.reset();
   // Products are computed in f32 or into 8 bits; other storage types are a conversion behind it (Builder::Bind).
   const bool accumulator = IsDynamic(*fused.node) && !fused.node->has_input(2);
   if (!spec.quant.has_value()) spec.dtype = accumulator ? DType::kS32 : DType::kF32;
@@ -40,7 +45,10 @@ absl::StatusOr<Destination> MakeDestination(Builder& b, const FusedNode& fused, 
     post.kind = op.kind;
     post.activation = op.activation;
     if (op.kind == kernels::PostOp::Kind::kAdd) {
-      OCTET_ASSIGN_OR_RETURN(const Location residual, b.GetLayout(op.residual, spec.layout));
+      OCTET_ASSIGN_OR_RETURN(Location residual, b.GetLayout(op.residual, spec.layout));
+      if (arithmetic == Arithmetic::kFloat && residual.spec.quant.has_value()) {
+        OCTET_ASSIGN_OR_RETURN(residual, b.GetAs(op.residual, spec.layout, DType::kF32, std::nullopt));
+      }
       post.residual = residual.spec;
       destination.location = Builder::View(residual, spec.shape, spec.layout);
       destination.location.spec = spec;
@@ -157,7 +165,8 @@ absl::Status LowerConvWith(Builder& b, const FusedNode& fused, Narrow narrow) {
   params.pads_begin = window.pads_begin;
   params.pads_end = window.pads_end;
   params.groups = node.GetInt("group", 1);
-  OCTET_ASSIGN_OR_RETURN(Destination dst, MakeDestination(b, fused, Layout::kChannelsLast));
+  OCTET_ASSIGN_OR_RETURN(Destination dst, MakeDestination(b, fused, Layout::kChannelsLast,
+                                                        quantized ? Arithmetic::kInteger : Arithmetic::kFloat));
   params.src = src.spec;
   params.dst = dst.location.spec;
   params.post_ops = dst.post_ops;
@@ -244,7 +253,8 @@ absl::Status LowerProduct(Builder& b, const FusedNode& fused, const ProductOptio
   if (dynamic) {
     OCTET_ASSIGN_OR_RETURN(params.runtime_quant, RuntimeOperands(b, node, &src));
   }
-  OCTET_ASSIGN_OR_RETURN(Destination dst, MakeDestination(b, fused, Layout::kPlain));
+  OCTET_ASSIGN_OR_RETURN(Destination dst, MakeDestination(b, fused, Layout::kPlain,
+                                                        quantized ? Arithmetic::kInteger : Arithmetic::kFloat));
   params.a = a.spec;
   params.dst = dst.location.spec;
   if (params.b.shape.size() == 1) {

@@ -10,9 +10,6 @@ namespace octet::models {
 // [0, 1], output "logits" f32 [N, 10]. Lives as long as the program.
 absl::string_view FashionMnist();
 
-// The wide classifier of the same images (models/fashion-mnist-wide/README.md), same input and output, weights in f16.
-absl::string_view FashionMnistWide();
-
 }  // namespace octet::models
 
 #endif  // OCTET_MODELS_EMBEDDED_H_

@@ -1,10 +1,7 @@
 #!/usr/bin/env python3
-"""Trains an embedded Fashion-MNIST classifier and writes it as ONNX; README.md beside the file is its model card.
+"""Trains the embedded Fashion-MNIST classifier and writes it as ONNX; README.md beside it is its model card.
 
     /usr/bin/python3 models/fashion-mnist/train.py --out models/fashion-mnist/model.onnx
-    /usr/bin/python3 models/fashion-mnist/train.py --network wide --out models/fashion-mnist-wide/model.onnx
-
-The wide network's weights are stored as f16 behind Casts to f32: half the file, and every runtime computes in f32.
 
 Packages: deploy/packages/train.list (Debian 13). Input "image" FLOAT [N,1,28,28], pixel / 255 and nothing else, so a
 client needs no constants; output "logits" FLOAT [N,10].
@@ -128,34 +125,6 @@ class Classifier(nn.Module):
         return self.classify(torch.flatten(self.pool(x), 1))
 
 
-class WideClassifier(nn.Module):
-    """[N,1,28,28] -> [N,10]; five times the weights of Classifier, nearly all in dense 3x3 convolutions over 7x7."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = conv(1, 48, 3)
-        self.down1 = conv(48, 96, 3, stride=2)
-        self.block1 = Residual(conv(96, 96, 3), conv(96, 96, 3, relu=False))
-        self.down2 = conv(96, 256, 3, stride=2)
-        self.block2 = Residual(conv(256, 256, 3), conv(256, 256, 3, relu=False))
-        self.block3 = Residual(conv(256, 256, 3), conv(256, 256, 3, relu=False))
-        self.down3 = conv(256, 320, 3, stride=2)
-        self.block4 = Residual(conv(320, 320, 3, groups=320), conv(320, 320, 1, relu=False))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classify = nn.Linear(320, 10)
-
-    def forward(self, x):
-        x = self.block1(self.down1(self.stem(x)))
-        x = self.block3(self.block2(self.down2(x)))
-        return self.classify(torch.flatten(self.pool(self.block4(self.down3(x))), 1))
-
-
-# Epochs are what a session's time allowed; `storage` is the type of the weights in the file.
-NETWORKS = {"base": {"make": Classifier, "epochs": 46, "storage": "f32", "title": "Fashion-MNIST classifier of Octet"},
-            "wide": {"make": WideClassifier, "epochs": 24, "storage": "f16",
-                     "title": "Wide Fashion-MNIST classifier of Octet"}}
-
-
 # ---- training ----
 
 def accuracy(net, x, y, batch=500):
@@ -179,7 +148,7 @@ def train(split, options):
     """Returns (net, record): the better of the last and the averaged weights on the held-out images."""
     x, y = to_input(split["train"][0]), torch.from_numpy(split["train"][1]).long()
     held_x, held_y = to_input(split["held_out"][0]), torch.from_numpy(split["held_out"][1]).long()
-    net = NETWORKS[options.network]["make"]().to(memory_format=torch.channels_last)
+    net = Classifier().to(memory_format=torch.channels_last)
     average = copy.deepcopy(net)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim == 1]
@@ -216,7 +185,7 @@ def train(split, options):
 
 # ---- export ----
 
-def tidy(model, title):
+def tidy(model):
     """Names nodes, tensors and weights by layer ("block2.1.weight") and removes what the exporter added of its own."""
     graph, rename = model.graph, {}
     for node in graph.node:
@@ -231,30 +200,13 @@ def tidy(model, title):
     for tensor in graph.initializer:
         tensor.name, tensor.doc_string = rename[tensor.name], ""
     del graph.value_info[:]
-    graph.name, graph.doc_string, model.doc_string = "fashion_mnist_classifier", "", title
+    graph.name, graph.doc_string, model.doc_string = "fashion_mnist_classifier", "", "Fashion-MNIST classifier of Octet"
     del model.metadata_props[:]
     model.metadata_props.add(key="labels", value=",".join(LABELS))
     return model
 
 
-def store_as_f16(model):
-    """Weights as FLOAT16, each behind a Cast to FLOAT; biases stay FLOAT."""
-    graph = model.graph
-    casts = []
-    for tensor in graph.initializer:
-        if len(tensor.dims) < 2:
-            continue
-        name, values = tensor.name, onnx.numpy_helper.to_array(tensor)
-        if np.abs(values).max() > 60000:
-            raise ValueError(f"{name}: {np.abs(values).max()} does not fit FLOAT16")
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), name + ".f16"))
-        casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], name=name + ".cast", to=onnx.TensorProto.FLOAT))
-    nodes = casts + list(graph.node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def export(net, path, network):
+def export(net, path):
     partial = path.with_suffix(".partial")
     torch.onnx.export(net.eval(), torch.zeros(2, 1, 28, 28), str(partial), opset_version=17, dynamo=False,
                       input_names=["image"], output_names=["logits"],
@@ -263,9 +215,7 @@ def export(net, path, network):
     kinds = {node.op_type for node in model.graph.node}
     if not kinds <= {"Conv", "Relu", "Add", "GlobalAveragePool", "Flatten", "Gemm"} or model.ir_version > 9:
         raise ValueError(f"unexpected export: operators {sorted(kinds)}, IR version {model.ir_version}")
-    model = tidy(model, network["title"])
-    if network["storage"] == "f16":
-        store_as_f16(model)
+    model = tidy(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, partial)
     os.replace(partial, path)
@@ -288,7 +238,7 @@ def layers(path):
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     values = list(model.graph.value_info) + list(model.graph.output)
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in values}
-    sizes = {t.name.removesuffix(".f16"): list(t.dims) for t in model.graph.initializer}
+    sizes = {t.name: list(t.dims) for t in model.graph.initializer}
     rows = []
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm"):
@@ -335,23 +285,20 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True,
                         help="ONNX file to write; README.md and metrics.json beside it are updated")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("/usr/share/datasets/fashion-mnist"))
-    parser.add_argument("--network", choices=sorted(NETWORKS), default="base")
-    parser.add_argument("--epochs", type=int, help="default: what the committed file was trained with")
+    parser.add_argument("--epochs", type=int, default=46)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.15)
     parser.add_argument("--weight-decay", type=float, default=5e-4)
     parser.add_argument("--precision", choices=["f32", "bf16"], default="bf16", help="of the training arithmetic")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    network = NETWORKS[options.network]
-    options.epochs = options.epochs or network["epochs"]
     keep_freed_memory()
     torch.manual_seed(options.seed)
     split = load_split(options.data)
     net, record = train(split, options)
     minutes = time.process_time() / 60
 
-    export(net, options.out, network)
+    export(net, options.out)
     x, y = to_input(split["test"][0]), split["test"][1]
     torch_top1 = accuracy(net, x, torch.from_numpy(y).long())
     with multiprocessing.get_context("spawn").Pool(1) as pool:
