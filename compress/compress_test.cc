@@ -94,7 +94,7 @@ graph::Graph BranchingNetwork(bool inside) {
 
 TEST(CompressTest, QuantizesWhatLiesOutsideSubgraphs) {
   MemorySamples samples(RandomSamples(20, {2, 12, 12}));
-  auto result = Compress(BranchingNetwork(false), samples, *MakeRecipe("int8"), {});
+  auto result = Compress(BranchingNetwork(false), samples, *MakeRecipe("int8-nearest"), {});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_GE(result->report.layers.size(), 3u);
   EXPECT_GT(result->report.outputs[0].sqnr_db, 15);
@@ -103,7 +103,7 @@ TEST(CompressTest, QuantizesWhatLiesOutsideSubgraphs) {
 
 TEST(CompressTest, SaysThatSubgraphsStayFloat) {
   MemorySamples samples(RandomSamples(4, {2, 12, 12}));
-  auto result = Compress(BranchingNetwork(true), samples, *MakeRecipe("int8"), {});
+  auto result = Compress(BranchingNetwork(true), samples, *MakeRecipe("int8-nearest"), {});
   EXPECT_TRUE(absl::IsInvalidArgument(result.status())) << result.status();
   EXPECT_THAT(result.status().message(), HasSubstr("outside If 'node_y'"));
 }
@@ -116,7 +116,7 @@ TEST(CompressTest, Int8StaysCloseToFloatAndReportsIt) {
     EXPECT_EQ(p.done, ++progress[p.stage]) << p.stage;
     EXPECT_LE(p.done, p.total) << p.stage;
   };
-  auto result = Compress(Network(), samples, *MakeRecipe("int8"), options);
+  auto result = Compress(Network(), samples, *MakeRecipe("int8-nearest"), options);
   ASSERT_TRUE(result.ok()) << result.status();
   const CompressReport& r = result->report;
   EXPECT_EQ(r.calibration_samples, 32);
@@ -140,7 +140,7 @@ TEST(CompressTest, Int8StaysCloseToFloatAndReportsIt) {
 
 TEST(CompressTest, TheCompiledResultKeepsIntegersFromFirstToLastProduct) {
   MemorySamples samples(RandomSamples(10, {2, 12, 12}));
-  auto result = Compress(Network(), samples, *MakeRecipe("int8"), {});
+  auto result = Compress(Network(), samples, *MakeRecipe("int8-nearest"), {});
   ASSERT_TRUE(result.ok()) << result.status();
   auto program = engine::Program::Compile(result->graph);
   ASSERT_TRUE(program.ok()) << program.status();
@@ -195,7 +195,7 @@ graph::Graph EncoderLayer() {
 
 TEST(CompressTest, AnEncoderRunsOnIntegersWithRealResidualsAndNoConversions) {
   MemorySamples samples(RandomSamples(20, {6, 16}));
-  auto result = Compress(EncoderLayer(), samples, *MakeRecipe("int8"), {});
+  auto result = Compress(EncoderLayer(), samples, *MakeRecipe("int8-nearest"), {});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->report.layers.size(), 6u);
   EXPECT_GT(result->report.outputs[0].sqnr_db, 20);
@@ -222,20 +222,20 @@ TEST(CompressTest, RefusalsNameTheSample) {
   bad[17] = std::numeric_limits<float>::quiet_NaN();
   tensors[2] = Tensor::FromF32({2, 12, 12}, bad);
   MemorySamples with_nan(tensors);
-  auto status = Compress(Network(), with_nan, *MakeRecipe("int8"), {}).status();
+  auto status = Compress(Network(), with_nan, *MakeRecipe("int8-nearest"), {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("memory[2]"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("element 17"));
 
   tensors[2] = Tensor::FromF32({2, 12, 11}, std::vector<float>(2 * 12 * 11));
   MemorySamples wrong_shape(tensors);
-  status = Compress(Network(), wrong_shape, *MakeRecipe("int8"), {}).status();
+  status = Compress(Network(), wrong_shape, *MakeRecipe("int8-nearest"), {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("memory[2]"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("expected f32[?, 2, 12, 12]"));
 
   MemorySamples empty({});
-  EXPECT_EQ(Compress(Network(), empty, *MakeRecipe("int8"), {}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Compress(Network(), empty, *MakeRecipe("int8-nearest"), {}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(MakeRecipe("int99").status().message()), HasSubstr("int99"));
 }
 
@@ -247,7 +247,7 @@ TEST(CompressTest, BiasCorrectionRemovesTheMeanShiftOfRounding) {
   MemorySamples samples(RandomSamples(50, {64}));
   double mean_error[2];
   for (int on = 0; on < 2; ++on) {
-    Recipe recipe = *MakeRecipe("int8");
+    Recipe recipe = *MakeRecipe("int8-nearest");
     recipe.mutable_ranges()->set_method("minmax");
     recipe.mutable_corrections()->set_bias(on == 1 ? compression::v1::Corrections::ON
                                                    : compression::v1::Corrections::OFF);

@@ -34,9 +34,9 @@ struct NamedScheme {
 #define OCTET_FOUR_BIT_GROUPS " group: 32 multiples: true weighted: true "
 
 constexpr NamedScheme kSchemes[] = {
-    {"int8", "8-bit weights per channel with error feedback, 8-bit activations",
-     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED }"},
-    {"int8-nearest", "the same, rounded to nearest", "layers { grid: 'int8' }"},
+    {"int8", "8-bit weights per channel with error feedback, 8-bit activations, each layer behind the compressed ones",
+     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: ON }"},
+    {"int8-nearest", "the same grid, all layers at once and rounded to nearest: the fastest to make", "layers { grid: 'int8' }"},
     {"int8-data-free", "int8 without samples: ranges from BatchNormalization, layers equalized, biases corrected analytically",
      "layers { grid: 'int8' } corrections { equalize: ON }"},
     {"int8-dynamic", "8-bit weights; each row of a matrix product is quantized as it arrives",

@@ -17,7 +17,7 @@ namespace octet::compress {
 namespace {
 
 constexpr double kDefaultDrop = 0.5, kDefaultSqnrDb = 30;
-constexpr double kTimingSeconds = 0.25;  // of each candidate network
+constexpr double kTimingSeconds = 0.5;  // of each candidate network
 constexpr int kMaxRepairs = 6;
 constexpr double kPays = 0.97;  // int8 must take less than this share of float's time to be chosen for its speed
 
@@ -91,7 +91,17 @@ class Searcher {
     for (size_t s = 1; s < schemes_.size(); ++s) OCTET_RETURN_IF_ERROR(TryUniform(s));
     OCTET_RETURN_IF_ERROR(MeasureNoise());
     FillTable();
-    return std::isfinite(target_.max_bytes) || std::isfinite(target_.max_seconds) ? MeetLimits() : SaveTime();
+    OCTET_RETURN_IF_ERROR(std::isfinite(target_.max_bytes) || std::isfinite(target_.max_seconds) ? MeetLimits()
+                                                                                                 : SaveTime());
+    return FitInOrder();
+  }
+
+  // The chosen schemes once more, each layer behind the compressed ones before it.
+  absl::Status FitInOrder() {
+    Recipe recipe = result_.best.recipe;
+    if (recipe.corrections().sequential() == compression::v1::Corrections::ON || late()) return absl::OkStatus();
+    recipe.mutable_corrections()->set_sequential(compression::v1::Corrections::ON);
+    return Try(recipe, result_.trial.label + " in order", choice_).status();
   }
 
   static double ConstantBytes(const graph::Graph& graph) {
@@ -145,12 +155,13 @@ class Searcher {
     return excess;
   }
 
-  // Meeting the target comes first; then fidelity where bytes or time were limited, else time, then bytes.
+  // Meeting the target comes first; then fidelity where bytes or time were limited, else time, bytes, fidelity.
   bool IsBetter(const Trial& a, const Trial& b) const {
     const double ma = Misses(a), mb = Misses(b);
     if (ma != mb) return ma < mb;
     if (std::isfinite(target_.max_bytes) || std::isfinite(target_.max_seconds)) return a.sqnr_db > b.sqnr_db;
-    return std::fabs(a.seconds / b.seconds - 1) > 0.03 ? a.seconds < b.seconds : a.bytes < b.bytes;
+    if (std::fabs(a.seconds / b.seconds - 1) > 0.05) return a.seconds < b.seconds;
+    return std::fabs(a.bytes / b.bytes - 1) > 0.01 ? a.bytes < b.bytes : a.sqnr_db > b.sqnr_db;
   }
 
   Recipe RecipeOf(const std::vector<size_t>& choice) const {
