@@ -14,6 +14,7 @@
 #include "compress/layer_fit.h"
 #include "compress/measured_bias.h"
 #include "compress/migrate_scales.h"
+#include "compress/observe.h"
 #include "compress/quantize_graph.h"
 #include "compress/quantize_product.h"
 #include "compress/ranges.h"
@@ -411,11 +412,33 @@ absl::StatusOr<double> Compressor::OutputSqnrOf(const Product& product, const La
   const QuantizedMatrix& weights = quantized_.at(KeyOf(product, EffectiveScheme(alone, product)));
   OCTET_ASSIGN_OR_RETURN(const std::vector<float> bias, CorrectedBias(alone, product, weights));
   ReplaceWeights(product, weights, bias, &working);
-  std::vector<int64_t> indices = held_;
-  if (static_cast<int64_t>(indices.size()) > samples) indices.resize(static_cast<size_t>(samples));
-  OCTET_ASSIGN_OR_RETURN(const Comparison c,
-                         CompareGraphs(graph_, working, {}, samples_, indices, options_.threads, {}));
-  return c.outputs[0].sqnr_db;
+  OCTET_ASSIGN_OR_RETURN(const auto observer, Observer::Create(working, {}, options_.threads));
+  double signal = 0, noise = 0;
+  for (int64_t i = 0; i < std::min(samples, held_back_samples()); ++i) {
+    OCTET_ASSIGN_OR_RETURN(const std::vector<float>* expected, FloatOutput(i));
+    OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples_.Read(held_[static_cast<size_t>(i)]));
+    OCTET_RETURN_IF_ERROR(observer->Run(sample));
+    const absl::Span<const float> found = observer->output(0);
+    for (size_t k = 0; k < expected->size(); ++k) {
+      const double f = (*expected)[k], d = f - (k < found.size() ? found[k] : 0.0f);
+      signal += f * f;
+      noise += d * d;
+    }
+  }
+  return SqnrDb(signal, noise);
+}
+
+absl::StatusOr<const std::vector<float>*> Compressor::FloatOutput(int64_t i) {
+  if (float_observer_ == nullptr) {
+    OCTET_ASSIGN_OR_RETURN(float_observer_, Observer::Create(graph_, {}, options_.threads));
+  }
+  while (static_cast<int64_t>(float_outputs_.size()) <= i) {
+    OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples_.Read(held_[float_outputs_.size()]));
+    OCTET_RETURN_IF_ERROR(float_observer_->Run(sample));
+    const absl::Span<const float> output = float_observer_->output(0);
+    float_outputs_.emplace_back(output.begin(), output.end());
+  }
+  return &float_outputs_[static_cast<size_t>(i)];
 }
 
 int64_t Compressor::WeightsBytes(const Product& product, const LayerScheme& scheme) const {

@@ -15,6 +15,7 @@
 #include "compress/calibrate.h"
 #include "compress/compare.h"
 #include "compress/data_free.h"
+#include "compress/observe.h"
 #include "compress/options.h"
 #include "compress/products.h"
 #include "compress/ranges.h"
@@ -102,6 +103,8 @@ class Compressor {
   absl::StatusOr<std::vector<float>> CorrectedBias(const Recipe& recipe, const Product& product,
                                                    const QuantizedMatrix& weights) const;
   absl::Status Report(const Recipe& recipe, CompressResult* result);
+  // Output 0 of the float network on held-back sample i; valid until the next call.
+  absl::StatusOr<const std::vector<float>*> FloatOutput(int64_t i);
 
   const CompressOptions options_;
   SampleCache samples_;
@@ -115,6 +118,8 @@ class Compressor {
   absl::flat_hash_map<graph::ValueId, ValueStatistics> statistics_;
   bool has_samples_ = true;
   absl::flat_hash_map<graph::ValueId, DataFreeStatistics> data_free_;  // when there are no samples
+  std::unique_ptr<Observer> float_observer_;       // of FloatOutput, and what it has found
+  std::vector<std::vector<float>> float_outputs_;
   // Weights that do not depend on other layers' schemes, by product and scheme.
   absl::flat_hash_map<std::string, QuantizedMatrix> quantized_;
 };

@@ -43,7 +43,8 @@ def build_repository():
     shutil.copy(MODEL, original)
     samples = os.path.join(work, "samples.npy")
     np.save(samples, images(256))
-    made = subprocess.run([args.octet, "compress", original, f"--calibration={samples}", f"--out={twin}"],
+    made = subprocess.run([args.octet, "compress", original, f"--calibration={samples}", f"--out={twin}",
+                           "--scheme=int8"],
                           capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise RuntimeError(f"octet compress failed: {made.stdout}{made.stderr}")
