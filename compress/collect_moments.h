@@ -21,7 +21,7 @@ struct MomentOptions {
   // Output positions of a convolution, rows of a matrix product, that are looked at in one sample: one at a pseudo-random
   // place of each of so many equal parts (the same in every run), so that no row or column of an image is left out.
   int64_t max_positions_per_sample = 512;
-  int64_t max_bytes = int64_t{64} << 20;  // of Gram matrices kept at once; one product may exceed it alone
+  int64_t max_bytes = int64_t{32} << 20;  // of Gram matrices kept at once; one product may exceed it alone
   int64_t max_columns = 8192;             // with more only mean and diagonal are gathered
   int threads = 1;
   std::function<void(const Progress&)> progress;  // may be empty

@@ -19,7 +19,7 @@ struct Progress {
 // What a compression makes is the recipe's business.
 struct CompressOptions {
   int threads = 1;
-  int64_t max_cached_bytes = int64_t{64} << 20;   // of samples kept in memory
+  int64_t max_cached_bytes = int64_t{40} << 20;   // of samples kept in memory
   std::function<void(const Progress&)> progress;  // may be empty
   std::function<bool()> stop;                     // may be empty; true ends the work with kCancelled
 };
