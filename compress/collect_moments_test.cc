@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "compress/bias.h"
 #include "compress/gram_error.h"
 #include "compress/weight_matrix.h"
 #include "engine/test_util.h"
@@ -331,7 +332,7 @@ TEST(GramErrorTest, IsTheMeanSquaredErrorOfTheLayersOutput) {
   }
   EXPECT_NEAR(GramError(w, q, (*found)[0]), error / 320, 1e-4 * error / 320);
   EXPECT_NEAR(GramSignal(w, (*found)[0]), signal / 320, 1e-4 * signal / 320);
-  const std::vector<float> bias = BiasShift(w, q, (*found)[0]);
+  const std::vector<float> bias = MeanShift(w, q, (*found)[0].mean);
   for (size_t r = 0; r < 4; ++r) EXPECT_NEAR(bias[r], shift[r] / 320, 1e-5);
 }
 

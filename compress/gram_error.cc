@@ -78,20 +78,6 @@ double GramSignal(const WeightMatrix& weights, const Moments& moments) {
   return sum;
 }
 
-std::vector<float> BiasShift(const WeightMatrix& weights, const QuantizedMatrix& quantized, const Moments& moments) {
-  const int64_t columns = weights.columns(), group_rows = weights.rows / weights.conv_groups;
-  std::vector<float> out;
-  for (int64_t r = 0; r < weights.rows; ++r) {
-    const absl::Span<const float> mean = moments.Mean(r / group_rows);
-    double shift = 0;
-    for (int64_t c = 0; c < columns; ++c) {
-      shift += (weights.values[static_cast<size_t>(r * columns + c)] - quantized.Real(r, c)) * mean[static_cast<size_t>(c)];
-    }
-    out.push_back(static_cast<float>(shift));
-  }
-  return out;
-}
-
 absl::StatusOr<WeightMatrix> CorrectedTarget(const WeightMatrix& weights, const PairedMoments& moments, double damping) {
   OCTET_RETURN_IF_ERROR(CheckMoments(weights, moments.changed));
   if (moments.cross.empty() || moments.cross.size() != moments.changed.gram.size()) {

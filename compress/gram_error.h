@@ -1,4 +1,4 @@
-// What second moments say of quantized weights: expected errors of the output, its shift, the importance of inputs.
+// What second moments say of quantized weights: expected errors of the output, the importance of inputs.
 #ifndef OCTET_COMPRESS_GRAM_ERROR_H_
 #define OCTET_COMPRESS_GRAM_ERROR_H_
 
@@ -25,10 +25,6 @@ std::vector<double> GramErrors(const WeightMatrix& weights, const QuantizedMatri
 // output's SQNR is 10 log10(signal / error).
 double GramError(const WeightMatrix& weights, const QuantizedMatrix& quantized, const Moments& moments);
 double GramSignal(const WeightMatrix& weights, const Moments& moments);
-
-// What quantization takes from the mean of each output channel, to be added to its bias:
-//   shift[row] = sum_c (w - w')[row, c] E[x_c]
-std::vector<float> BiasShift(const WeightMatrix& weights, const QuantizedMatrix& quantized, const Moments& moments);
 
 // The weights w* that, on the inputs x' of the changed graph, come closest to w on the reference's x:
 //   w* = argmin E[(w^T x - w*^T x')^2] + lambda |w* - w|^2 = w + (G' + lambda I)^-1 (C^T w - G' w)

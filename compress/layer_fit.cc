@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "compress/bias.h"
 #include "compress/gram_error.h"
 
 namespace octet::compress {
@@ -14,14 +15,6 @@ using graph::Graph;
 using graph::ValueId;
 
 constexpr double kDamping = 0.01;  // of the corrected target, as of rounding
-
-int IndexOf(const Graph& g, ValueId output) {
-  for (size_t i = 0; i < g.nodes.size(); ++i) {
-    const auto& outputs = g.nodes[i].outputs;
-    if (std::find(outputs.begin(), outputs.end(), output) != outputs.end()) return static_cast<int>(i);
-  }
-  return -1;
-}
 
 }  // namespace
 
@@ -51,7 +44,7 @@ absl::Status CompressLayer(const Graph& reference, const Product& product, const
   PairedMoments paired;
   const Graph before = Truncate(reference, {product.output}), after = Truncate(*working, {product.output});
   OCTET_RETURN_IF_ERROR(CollectPairedMoments(
-      before, after, {{IndexOf(before, product.output), IndexOf(after, product.output)}}, samples, indices, options,
+      before, after, {{ProducerIndex(before, product.output), ProducerIndex(after, product.output)}}, samples, indices, options,
       [&](size_t, PairedMoments m) {
         paired = std::move(m);
         return absl::OkStatus();
@@ -66,7 +59,7 @@ absl::Status CompressLayer(const Graph& reference, const Product& product, const
   OCTET_ASSIGN_OR_RETURN(const QuantizedMatrix weights, QuantizeWeights(*working, product, scheme, inputs));
   // The mean of the float result: W E[x] - W' E[x'].
   std::vector<float> bias = BiasOf(reference, node, product.rows);
-  const std::vector<float> shift = BiasShift(own, weights, paired.changed);
+  const std::vector<float> shift = MeanShift(own, weights, paired.changed.mean);
   const int64_t columns = own.columns(), rows_in_group = std::max<int64_t>(own.rows / own.conv_groups, 1);
   for (int64_t r = 0; r < own.rows; ++r) {
     double moved = shift[static_cast<size_t>(r)];

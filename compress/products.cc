@@ -71,11 +71,20 @@ ValueId BehindActivation(const Graph& graph, const std::vector<std::vector<int>>
   return IsActivation(next) && next.inputs[0] == id ? next.outputs[0] : id;
 }
 
-Node& ProducerOf(Graph& graph, ValueId output) {
-  for (Node& node : graph.nodes) {
-    if (std::find(node.outputs.begin(), node.outputs.end(), output) != node.outputs.end()) return node;
+int ProducerIndex(const Graph& graph, ValueId output) {
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const std::vector<ValueId>& outputs = graph.nodes[i].outputs;
+    if (std::find(outputs.begin(), outputs.end(), output) != outputs.end()) return static_cast<int>(i);
   }
   LOG(FATAL) << "value " << output << " has no producer";
+}
+
+const Node& ProducerOf(const Graph& graph, ValueId output) {
+  return graph.nodes[static_cast<size_t>(ProducerIndex(graph, output))];
+}
+
+Node& ProducerOf(Graph& graph, ValueId output) {
+  return graph.nodes[static_cast<size_t>(ProducerIndex(graph, output))];
 }
 
 std::vector<Product> FindProducts(const Graph& graph) {

@@ -33,7 +33,9 @@ bool IsActivation(const graph::Node& node);
 graph::ValueId BehindActivation(const graph::Graph& graph, const std::vector<std::vector<int>>& consumers,
                                 graph::ValueId id);
 
-// The node that makes `output`. Requires: there is one.
+// The node that makes `output`, or its index into graph.nodes. Requires: there is one.
+int ProducerIndex(const graph::Graph& graph, graph::ValueId output);
+const graph::Node& ProducerOf(const graph::Graph& graph, graph::ValueId output);
 graph::Node& ProducerOf(graph::Graph& graph, graph::ValueId output);
 
 }  // namespace octet::compress

@@ -83,8 +83,7 @@ void SetBias(const Product& product, const std::vector<float>& bias, bool intege
 
 absl::StatusOr<QuantizedMatrix> QuantizeWeights(const Graph& graph, const Product& product, const LayerScheme& scheme,
                                                 const ProductInputs& inputs) {
-  Graph view = graph;  // shares constants
-  const Node& node = ProducerOf(view, product.output);
+  const Node& node = ProducerOf(graph, product.output);
   const WeightMatrix own = MatrixOf(graph, node);
   const WeightMatrix& weights = inputs.target != nullptr ? *inputs.target : own;
   OCTET_ASSIGN_OR_RETURN(const Grid grid, MakeGrid(scheme.grid()));
