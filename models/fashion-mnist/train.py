@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Trains the embedded Fashion-MNIST classifier and writes it as ONNX; README.md beside it is its model card.
+"""Trains the embedded Fashion-MNIST classifiers and writes them as ONNX; README.md beside each is its model card.
 
-    /usr/bin/python3 models/fashion-mnist/train.py --out models/fashion-mnist/model.onnx
+    /usr/bin/python3 models/fashion-mnist/train.py --network base --out models/fashion-mnist/model.onnx
+    /usr/bin/python3 models/fashion-mnist/train.py --network wide --out models/fashion-mnist-wide/model.onnx
+
+The wide network's weights are stored as f16 behind Casts to f32: half the file, and every runtime computes in f32.
 
 Packages: deploy/packages/train.list (Debian 13). Input "image" FLOAT [N,1,28,28], pixel / 255 and nothing else, so a
 client needs no constants; output "logits" FLOAT [N,10].
@@ -125,6 +128,62 @@ class Classifier(nn.Module):
         return self.classify(torch.flatten(self.pool(x), 1))
 
 
+class Pooled(nn.Module):
+    """3x3 convolution, 2x2 max pooling, normalization without a learned scale, ReLU.
+
+    A positive scale and ReLU commute with a maximum. Training normalizes the four times smaller pooled values; the
+    exported order is convolution (with the normalization folded into it), ReLU, pooling."""
+
+    def __init__(self, cin, cout):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(cin, cout, 3, padding=1, bias=False), nn.BatchNorm2d(cout)
+        self.norm.weight.requires_grad_(False)
+        self.folded = False
+
+    def fold(self):
+        self.conv, self.folded = torch.nn.utils.fusion.fuse_conv_bn_eval(self.conv, self.norm), True
+
+    def forward(self, x):
+        if self.folded:
+            return F.max_pool2d(F.relu(self.conv(x)), 2)
+        return F.relu(self.norm(F.max_pool2d(self.conv(x), 2)))
+
+
+class WideClassifier(nn.Module):
+    """[N,1,28,28] -> [N,10]; the layout of K. Jordan's "94 % on CIFAR-10 in 3.29 seconds" (arXiv 2404.00498): a 2x2 stem, then
+    three times a pooled convolution and a residual pair, so that nearly all arithmetic is dense 3x3 at 13x13 and 6x6."""
+
+    def __init__(self, widths=(96, 256, 256)):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 8, 2), nn.ReLU())
+        first, second, third = widths
+        self.down1, self.down2, self.down3 = Pooled(8, first), Pooled(first, second), Pooled(second, third)
+        self.block1, self.block2, self.block3 = (Residual(conv(w, w, 3), conv(w, w, 3, relu=False)) for w in widths)
+        self.pool = nn.MaxPool2d(3)
+        self.classify = nn.Linear(third, 10)
+
+    def prepare(self, x):
+        """Stem <- the directions of 2x2 patches, scaled to unit variance, both signs; it stays as it is."""
+        patches = F.unfold(x[:5000], 2).transpose(1, 2).reshape(-1, 4)
+        values, vectors = torch.linalg.eigh(torch.cov(patches.T))
+        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(4, 1, 2, 2)
+        with torch.no_grad():
+            self.stem[0].weight.copy_(torch.cat([filters, -filters]))
+            self.stem[0].bias.zero_()
+        self.stem[0].weight.requires_grad_(False)
+
+    def forward(self, x):
+        x = self.block1(self.down1(self.stem(x)))
+        x = self.block2(self.down2(x))
+        x = self.block3(self.down3(x))
+        return self.classify(torch.flatten(self.pool(x), 1))
+
+
+NETWORKS = {"base": {"make": Classifier, "epochs": 46, "storage": "f32", "title": "Fashion-MNIST classifier of Octet"},
+            "wide": {"make": WideClassifier, "epochs": 50, "storage": "f16",
+                     "title": "Wide Fashion-MNIST classifier of Octet"}}
+
+
 # ---- training ----
 
 def accuracy(net, x, y, batch=500):
@@ -148,10 +207,13 @@ def train(split, options):
     """Returns (net, record): the better of the last and the averaged weights on the held-out images."""
     x, y = to_input(split["train"][0]), torch.from_numpy(split["train"][1]).long()
     held_x, held_y = to_input(split["held_out"][0]), torch.from_numpy(split["held_out"][1]).long()
-    net = Classifier().to(memory_format=torch.channels_last)
+    net = NETWORKS[options.network]["make"]()
+    if hasattr(net, "prepare"):
+        net.prepare(x)
+    net = net.to(memory_format=torch.channels_last)
     average = copy.deepcopy(net)
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    plain = [p for p in net.parameters() if p.ndim == 1]
+    decayed = [p for p in net.parameters() if p.ndim > 1 and p.requires_grad]
+    plain = [p for p in net.parameters() if p.ndim == 1 and p.requires_grad]
     optimizer = torch.optim.SGD([{"params": decayed, "weight_decay": options.weight_decay},
                                  {"params": plain, "weight_decay": 0.0}], lr=0.1, momentum=0.9, nesterov=True)
     steps = len(x) // options.batch
@@ -174,6 +236,7 @@ def train(split, options):
             follow(average, net, min(0.998, (1 + epoch * steps + step) / (10 + epoch * steps + step)))
             loss_sum += loss.item()
         averaged = accuracy(average, held_x, held_y)
+        torch.save(average.state_dict(), options.out.with_suffix(".pt"))  # what is left after a stop: the averaged weights
         print(f"epoch {epoch + 1:3d}/{options.epochs}  loss {loss_sum / steps:.4f}  held-out {averaged:.2f} %  "
               f"{time.monotonic() - start:.0f} s, CPU {time.process_time():.0f} s", flush=True)
     last = accuracy(net, held_x, held_y)
@@ -185,7 +248,7 @@ def train(split, options):
 
 # ---- export ----
 
-def tidy(model):
+def tidy(model, title):
     """Names nodes, tensors and weights by layer ("block2.1.weight") and removes what the exporter added of its own."""
     graph, rename = model.graph, {}
     for node in graph.node:
@@ -200,22 +263,46 @@ def tidy(model):
     for tensor in graph.initializer:
         tensor.name, tensor.doc_string = rename[tensor.name], ""
     del graph.value_info[:]
-    graph.name, graph.doc_string, model.doc_string = "fashion_mnist_classifier", "", "Fashion-MNIST classifier of Octet"
+    graph.name, graph.doc_string, model.doc_string = "fashion_mnist_classifier", "", title
     del model.metadata_props[:]
     model.metadata_props.add(key="labels", value=",".join(LABELS))
     return model
 
 
-def export(net, path):
+def store_as_f16(model):
+    """Weights become f16 initializers "X.f16", each with a Cast to the f32 tensor X in front of the graph; biases stay f32."""
+    casts, tensors = [], []
+    for tensor in model.graph.initializer:
+        if not tensor.name.endswith(".weight"):
+            tensors.append(tensor)
+            continue
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        tensors.append(onnx.numpy_helper.from_array(values, tensor.name + ".f16"))
+        casts.append(onnx.helper.make_node("Cast", [tensor.name + ".f16"], [tensor.name], name=tensor.name + ".cast",
+                                           to=onnx.TensorProto.FLOAT))
+    nodes = casts + list(model.graph.node)
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.initializer.extend(tensors)
+    model.graph.node.extend(nodes)
+
+
+def export(net, path, network):
     partial = path.with_suffix(".partial")
+    net = copy.deepcopy(net)
+    for layer in net.modules():
+        if isinstance(layer, Pooled):
+            layer.eval()
+            layer.fold()
     torch.onnx.export(net.eval(), torch.zeros(2, 1, 28, 28), str(partial), opset_version=17, dynamo=False,
                       input_names=["image"], output_names=["logits"],
                       dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}})
     model = onnx.load(partial)
     kinds = {node.op_type for node in model.graph.node}
-    if not kinds <= {"Conv", "Relu", "Add", "GlobalAveragePool", "Flatten", "Gemm"} or model.ir_version > 9:
+    if not kinds <= {"Conv", "Relu", "Add", "GlobalAveragePool", "MaxPool", "Flatten", "Gemm"} or model.ir_version > 9:
         raise ValueError(f"unexpected export: operators {sorted(kinds)}, IR version {model.ir_version}")
-    model = tidy(model)
+    model = tidy(model, network["title"])
+    if network["storage"] == "f16":
+        store_as_f16(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, partial)
     os.replace(partial, path)
@@ -238,7 +325,7 @@ def layers(path):
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     values = list(model.graph.value_info) + list(model.graph.output)
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in values}
-    sizes = {t.name: list(t.dims) for t in model.graph.initializer}
+    sizes = {t.name.removesuffix(".f16"): list(t.dims) for t in model.graph.initializer}
     rows = []
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm"):
@@ -282,29 +369,33 @@ def keep_freed_memory():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, default="base")
     parser.add_argument("--out", type=pathlib.Path, required=True,
                         help="ONNX file to write; README.md and metrics.json beside it are updated")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("/usr/share/datasets/fashion-mnist"))
-    parser.add_argument("--epochs", type=int, default=46)
+    parser.add_argument("--epochs", type=int, help="default: the network's own number")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.15)
     parser.add_argument("--weight-decay", type=float, default=5e-4)
     parser.add_argument("--precision", choices=["f32", "bf16"], default="bf16", help="of the training arithmetic")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    network = NETWORKS[options.network]
+    options.epochs = options.epochs or network["epochs"]
     keep_freed_memory()
     torch.manual_seed(options.seed)
     split = load_split(options.data)
     net, record = train(split, options)
     minutes = time.process_time() / 60
 
-    export(net, options.out)
+    export(net, options.out, network)
     x, y = to_input(split["test"][0]), split["test"][1]
     torch_top1 = accuracy(net, x, torch.from_numpy(y).long())
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         onnx_top1 = pool.apply(onnx_accuracy, (options.out, x.numpy(), y))
     print(f"test: torch {torch_top1:.2f} %, ONNX file in ONNX Runtime {onnx_top1:.2f} %")
-    if abs(torch_top1 - onnx_top1) > 0.011:  # one image, for a tie that rounding decides
+    # Ties that rounding decides: one image, and some more where weights became f16.
+    if abs(torch_top1 - onnx_top1) > (0.11 if network["storage"] == "f16" else 0.011):
         raise SystemExit("the exported file does not do what the trained network does")
 
     rows = layers(options.out)
