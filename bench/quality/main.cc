@@ -13,6 +13,7 @@
 #include "absl/log/initialize.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
@@ -35,6 +36,7 @@ ABSL_FLAG(std::string, fashion, "/usr/share/datasets/fashion-mnist", "folder of 
 ABSL_FLAG(std::string, shared, OCTET_SOURCE_DIR "/../shared", "folder with models/ and data/");
 ABSL_FLAG(int64_t, max_calibration, 0, "use at most this many calibration samples (0: all)");
 ABSL_FLAG(int64_t, max_evaluation, 0, "use at most this many evaluation samples (0: all)");
+ABSL_FLAG(std::vector<std::string>, samples, (std::vector<std::string>{"2", "4", "8"}), "sizes of the ensembles of SCHEME-mc");
 ABSL_FLAG(bool, uncertainty, false, "of classifiers, measure likelihood, calibration and what entropy tells, too");
 ABSL_FLAG(double, distribution, 8, "samples whose mean the distributions of SCHEME-mc are fitted for");
 ABSL_FLAG(int, distribution_bits, 8, "bits of their stored probabilities");
@@ -47,7 +49,6 @@ namespace {
 
 constexpr char kPeerScheme[] = "ort-static";
 constexpr absl::string_view kEnsembles = "-mc";  // of schemes that are measured as samples, too
-constexpr int kSamples[] = {2, 4, 8};
 
 bool Selected(const std::vector<std::string>& wanted, const std::string& name) {
   return wanted.empty() || std::find(wanted.begin(), wanted.end(), name) != wanted.end();
@@ -160,7 +161,9 @@ class Bench {
 
   // Samples of one distribution, as one network.
   absl::Status RunEnsembles(const std::string& scheme, const std::string& file, int64_t bytes) {
-    for (const int samples : kSamples) {
+    for (const std::string& text : absl::GetFlag(FLAGS_samples)) {
+      int samples = 0;
+      if (!absl::SimpleAtoi(text, &samples)) return absl::InvalidArgumentError(absl::StrCat("--samples: '", text, "' is no number"));
       graph::EnsembleOptions ensemble;
       ensemble.samples = samples;
       ensemble.outputs = task_.classes ? graph::EnsembleOptions::Outputs::kClasses : graph::EnsembleOptions::Outputs::kValues;
@@ -168,7 +171,7 @@ class Bench {
       const std::string name = absl::StrCat(scheme, samples);
       Predictions own = found;
       own.outputs.resize(reference_.outputs.size());
-      OCTET_RETURN_IF_ERROR(AddRows(name, "", bytes, own));
+      OCTET_RETURN_IF_ERROR(AddRows(name, task_.classes ? "log probabilities" : "", bytes, own));
       OCTET_RETURN_IF_ERROR(AddClassRows(name, file, bytes, found, &ensemble));
     }
     return absl::OkStatus();
@@ -189,6 +192,18 @@ class Bench {
     add("ECE %", CalibrationErrorPercent(reference, labels), CalibrationErrorPercent(p, labels));
     add("accuracy at 90 % coverage %", SelectiveAccuracyPercent(reference, labels, 0.9),
         SelectiveAccuracyPercent(p, labels, 0.9));
+    if (!task_.tuning.empty()) {
+      // Confidence calibrated on labelled samples, each network's own way: what is left is what it knows.
+      OCTET_ASSIGN_OR_RETURN(const Predictions own, Evaluate(task_.model, task_.tuning, threads_));
+      OCTET_ASSIGN_OR_RETURN(const Predictions other, Evaluate(file, task_.tuning, threads_, ensemble));
+      const auto at_best = [&](const Predictions& tuning, const PredictedOutput& measured) {
+        return AtTemperature(measured, BestTemperature(LogProbabilities(tuning.outputs[0]), task_.tuning_labels));
+      };
+      const PredictedOutput a = at_best(own, reference), b = at_best(other, p);
+      add("NLL nats, calibrated", NegativeLogLikelihood(a, labels), NegativeLogLikelihood(b, labels));
+      add("Brier, calibrated", BrierScore(a, labels), BrierScore(b, labels));
+      add("ECE %, calibrated", CalibrationErrorPercent(a, labels), CalibrationErrorPercent(b, labels));
+    }
     for (const Task::Foreign& foreign : task_.foreign) {
       const std::string metric = absl::StrCat("ROC area, entropy, ", foreign.name, " %");
       OCTET_ASSIGN_OR_RETURN(const Predictions of_float, Evaluate(task_.model, foreign.samples, threads_));
@@ -247,6 +262,7 @@ class Bench {
   absl::Status AddRows(const std::string& scheme, const std::string& note, int64_t bytes, const Predictions& found) {
     OCTET_RETURN_IF_ERROR(CheckShapes(found));
     for (const Metric& metric : task_.metrics) {
+      if (note == "log probabilities" && metric.name == "SQNR dB") continue;  // of logits
       Add({name_, scheme, metric.name, metric.value(task_, reference_, reference_), metric.value(task_, reference_, found),
            static_cast<double>(bytes) / static_cast<double>(float_bytes_), note, ""});
     }

@@ -27,6 +27,9 @@ struct Task {
   std::vector<int64_t> labels;                  // of the evaluation samples; empty where there are none
   std::vector<Metric> metrics;                  // in the order in which they decide which of several settings is best
   bool classes = false;                         // output 0 is rows of class scores
+  // Labelled samples to calibrate confidence on (a temperature): of no other use. Empty where there are none.
+  std::vector<Tensor> tuning;
+  std::vector<int64_t> tuning_labels;
   // Inputs of another kind, that uncertainty should tell from the evaluation samples; the same shape.
   struct Foreign {
     std::string name;

@@ -16,7 +16,7 @@ namespace {
 
 using data::ImageOptions;
 
-constexpr int64_t kFashionCalibration = 1000;
+constexpr int64_t kFashionCalibration = 1000, kFashionTrained = 55000, kFashionTuning = 1000;
 constexpr int64_t kCifarCalibrationPerClass = 10;
 constexpr int64_t kForeignSamples = 1000, kWordSamples = 100;
 constexpr int64_t kSpeechSamples = 48, kTextSamples = 24;  // variations, for calibration and for evaluation each
@@ -83,6 +83,11 @@ absl::StatusOr<Task> Fashion(const Sources& sources, const std::string& name, ab
   task.labels = std::move(evaluation.labels);
   task.metrics = {Top1(), Agreement(), Sqnr()};
   task.classes = true;
+  // The training images that the network was not trained on (models/fashion-mnist/train.py).
+  OCTET_ASSIGN_OR_RETURN(Labelled held_out, ReadIdx(train, sources.fashion + "/train-labels-idx1-ubyte.gz",
+                                                    kFashionTrained + kFashionTuning));
+  task.tuning.assign(held_out.samples.begin() + kFashionTrained, held_out.samples.end());
+  task.tuning_labels.assign(held_out.labels.begin() + kFashionTrained, held_out.labels.end());
   task.foreign.push_back({"noise", UniformNoise({1, 28, 28}, kForeignSamples, 30)});
   OCTET_ASSIGN_OR_RETURN(const ImageOptions gray, ImageOptions::Parse("size=28,channels=gray,scale=.00392156862745098"));
   auto photos = ReadClassFolders(sources.shared + "/data/cifar10-500", 0, gray);
@@ -98,6 +103,8 @@ absl::StatusOr<Task> Cifar(const Sources& sources) {
   task.calibration = std::move(sets.first.samples);
   task.evaluation = std::move(sets.second.samples);
   task.labels = std::move(sets.second.labels);
+  task.tuning = task.calibration;
+  task.tuning_labels = std::move(sets.first.labels);
   task.metrics = {Top1(), Agreement(), Sqnr()};
   task.classes = true;
   return task;

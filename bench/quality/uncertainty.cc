@@ -40,6 +40,35 @@ PredictedOutput LogProbabilities(const PredictedOutput& output) {
   return out;
 }
 
+PredictedOutput AtTemperature(const PredictedOutput& log_p, double t) {
+  PredictedOutput scaled = log_p;
+  for (float& x : scaled.values) x = static_cast<float>(x / t);
+  return LogProbabilities(scaled);
+}
+
+double BestTemperature(const PredictedOutput& log_p, absl::Span<const int64_t> labels) {
+  const double ratio = (std::sqrt(5.0) - 1) / 2;
+  const auto loss = [&](double log_t) { return NegativeLogLikelihood(AtTemperature(log_p, std::exp(log_t)), labels); };
+  double low = std::log(0.1), high = std::log(10.0);
+  double a = high - ratio * (high - low), b = low + ratio * (high - low), at_a = loss(a), at_b = loss(b);
+  while (high - low > 1e-3) {
+    if (at_a < at_b) {
+      high = b;
+      b = a;
+      at_b = at_a;
+      a = high - ratio * (high - low);
+      at_a = loss(a);
+    } else {
+      low = a;
+      a = b;
+      at_a = at_b;
+      b = low + ratio * (high - low);
+      at_b = loss(b);
+    }
+  }
+  return std::exp((low + high) / 2);
+}
+
 double NegativeLogLikelihood(const PredictedOutput& log_p, absl::Span<const int64_t> labels) {
   double sum = 0;
   for (size_t i = 0; i < labels.size(); ++i) sum -= log_p.Sample(static_cast<int64_t>(i))[static_cast<size_t>(labels[i])];

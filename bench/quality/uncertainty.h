@@ -14,6 +14,11 @@ namespace octet::bench {
 // Rows of logits, log probabilities or probabilities (all in [0, 1] and of sum 1) as log probabilities, at least log 1e-30.
 PredictedOutput LogProbabilities(const PredictedOutput& output);
 
+// log p of p^(1/t) made to sum to 1. t < 1 sharpens.
+PredictedOutput AtTemperature(const PredictedOutput& log_p, double t);
+// The t between 0.1 and 10 of least negative log likelihood (golden section on log t).
+double BestTemperature(const PredictedOutput& log_p, absl::Span<const int64_t> labels);
+
 // -mean log p(label), nats. Requires, as all below: one label per sample.
 double NegativeLogLikelihood(const PredictedOutput& log_p, absl::Span<const int64_t> labels);
 
