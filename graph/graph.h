@@ -55,8 +55,8 @@ struct Value {
   std::optional<Shape> shape;          // kUnknownDim where free; nullopt: rank unknown
   std::optional<QuantParams> quant;
   std::optional<Tensor> data;          // set: a constant (initializer)
-  std::optional<Alternatives> alternatives;  // of constant weights that are distributions
   std::vector<std::string> dim_names;  // of graph inputs/outputs: symbolic names, "" where none
+  std::optional<Alternatives> alternatives = {};  // of constant weights that are distributions
 
   bool is_constant() const { return data.has_value(); }
 };
