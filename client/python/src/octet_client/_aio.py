@@ -38,7 +38,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Ends outstanding calls as CANCELLED."""
-        await self._channel.close()
+        await self._channel.close(None)
 
     async def _call(self, method: str, request: Any, timeout: float | None) -> Any:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+import numpy as np
 
 from . import _protocol, _tensors
 from ._errors import OctetError
@@ -59,7 +60,7 @@ def request_message(request: InferRequest) -> Any:
         model_name=request.model, model_version=request.version, id=request.id)
     for name, array in request.inputs.items():
         datatype, raw = _tensors.to_wire(name, array)
-        message.inputs.add(name=name, datatype=datatype).shape.extend(_tensors.np.shape(array))
+        message.inputs.add(name=name, datatype=datatype).shape.extend(np.shape(array))
         message.raw_input_contents.append(raw)
     for name in request.outputs:
         message.outputs.add(name=name)

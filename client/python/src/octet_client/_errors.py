@@ -1,6 +1,8 @@
 """The one exception of this package's calls."""
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 
@@ -19,5 +21,6 @@ class OctetError(Exception):
 
 
 def from_rpc(error: grpc.RpcError) -> OctetError:
-    metadata = {name: value for name, value in error.trailing_metadata() or ()}  # dict() fails on grpc.aio's
+    pairs: Any = error.trailing_metadata() or ()
+    metadata = {name: value for name, value in pairs}  # dict() fails on grpc.aio's type
     return OctetError(error.code(), error.details() or "", str(metadata.get("octet-reason", "")))

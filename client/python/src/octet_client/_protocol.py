@@ -22,7 +22,7 @@ def _load_pool() -> descriptor_pool.DescriptorPool:
 
 
 _pool = _load_pool()
-_factory = None if hasattr(message_factory, "GetMessageClass") else message_factory.MessageFactory(_pool)
+_factory: Any = None if hasattr(message_factory, "GetMessageClass") else message_factory.MessageFactory(_pool)
 
 
 def _class_of(descriptor: Any) -> Any:
