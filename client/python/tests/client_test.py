@@ -216,5 +216,20 @@ class ServerTest(unittest.TestCase):
             self.assertTrue(client.model_ready("fashion"))
 
 
+class MemoryLimitTest(unittest.TestCase):
+    def test_a_model_that_does_not_fit_is_refused_and_the_server_lives(self):
+        repository = os.path.join(installed.work, "repository")
+        if not os.path.exists(repository):
+            installed.make_repository()
+        server = installed.start_server(repository, "--memory-limit-bytes=20000000")
+        self.addCleanup(server.stop)
+        with Client(server.grpc_address) as client:
+            self.assertTrue(client.live())
+            reasons = {m.name: m.reason for m in client.index()}
+            self.assertIn("the limit is 20000000", reasons["fashion@f32"])
+            with self.assertRaisesRegex(OctetError, "the limit is 20000000"):
+                client.infer("fashion", {"image": images(1)})
+
+
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *installed.rest])
