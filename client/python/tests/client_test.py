@@ -218,10 +218,7 @@ class ServerTest(unittest.TestCase):
 
 class MemoryLimitTest(unittest.TestCase):
     def test_a_model_that_does_not_fit_is_refused_and_the_server_lives(self):
-        repository = os.path.join(installed.work, "repository")
-        if not os.path.exists(repository):
-            installed.make_repository()
-        server = installed.start_server(repository, "--memory-limit-bytes=20000000")
+        server = installed.start_server(installed.make_repository(), "--memory-limit-bytes=20000000")
         self.addCleanup(server.stop)
         with Client(server.grpc_address) as client:
             self.assertTrue(client.live())

@@ -48,11 +48,11 @@ def start_server(repository, *flags):
 def make_repository(*schemes):
     """The embedded model as `fashion`, with twins made by `octet compress`."""
     import numpy as np  # pylint: disable=import-outside-toplevel
-    root = os.path.join(work, "repository")
+    root = tempfile.mkdtemp(dir=work)
     folder = os.path.join(root, "fashion", "1")
     os.makedirs(folder)
     shutil.copy(MODEL, folder)
-    samples = os.path.join(work, "samples.npy")
+    samples = os.path.join(root, ".samples.npy")
     np.save(samples, np.random.default_rng(1).random((128, 1, 28, 28), dtype=np.float32))
     for scheme in schemes:
         subprocess.run([args.octet, "compress", MODEL, f"--calibration={samples}", f"--scheme={scheme}", "--threads=1",
