@@ -52,7 +52,7 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=30) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{parameters}: {json.load(error)['error']}") from None
+            raise RuntimeError(f"{parameters}: {error.code} {error.read().decode()}") from None
 
     def query(self, expression):
         return self.get("/api/v1/query", query=expression)["result"]
@@ -65,6 +65,7 @@ class Prometheus:
                 self._log.seek(0)
                 raise RuntimeError(f"prometheus ended: {self._log.read()[-2000:]}")
             try:
+                urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=30).close()
                 seen = self.query('count_over_time(up{job="octet"}[10m])')
                 if seen and float(seen[0]["value"][1]) >= count and self.query('up{job="octet"} == 1'):
                     return
