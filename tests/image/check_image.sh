@@ -190,14 +190,13 @@ check_memory_limit() {
 # The pod of the Kubernetes overlay as podman understands it: its arguments, user, read-only root, capabilities, limits. A folder
 # of this machine stands in for the volume; probes and services need a cluster.
 check_kubernetes_pod() {
-  local yaml=$SCRATCH/pod.yaml pod_name=octet-pod-0 tries=0
+  local yaml=$SCRATCH/pod.yaml pod_name=octet-pod-0-octet tries=0
   if ! command -v kubectl >/dev/null; then
     say "kubernetes: skipped, kubectl is absent"
     return
   fi
   kubectl kustomize "$SRC/deploy/kubernetes/overlays/volume-cpu" | /usr/bin/python3 "$SRC/tests/image/local_pod.py" octet:check "$1" >"$yaml"
   pod kube play --network none "$yaml" >/dev/null || fail "podman does not play the Deployment"
-  pod_name=$(pod ps --format '{{.Names}}' --filter ancestor=octet:check | head -n 1)
   until pod exec "$pod_name" octet probe >/dev/null 2>&1; do
     [ $((tries += 1)) -lt 120 ] || fail "the Deployment's pod does not become ready"
     sleep 0.5

@@ -13,8 +13,8 @@ pod = deployment["spec"]["template"]["spec"]
 (server,) = pod["containers"]
 server["image"] = f"localhost/{image}"
 server["imagePullPolicy"] = "Never"
-# What needs a kubelet: gRPC probes and its preStop sleep.
-for field in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle"):
+# What needs a kubelet: gRPC probes and its preStop sleep. And ports, which podman would publish on every address.
+for field in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle", "ports"):
     del server[field]
 (volume,) = pod["volumes"]
 pod["volumes"] = [{"name": volume["name"], "hostPath": {"path": models, "type": "Directory"}}]
