@@ -34,7 +34,7 @@ constexpr Command kCommands[] = {
 std::string Usage() {
   std::string text = "Octet serves neural networks and their compressed twins on CPUs.\n\n";
   for (const Command& c : kCommands) absl::StrAppend(&text, "  octet ", c.usage, "\n");
-  return absl::StrCat(text, "\nFlags of all commands: octet --help=full");
+  return absl::StrCat(text, "\nFlags of all commands: octet --helpfull");
 }
 
 // Abseil's flag names have underscores; users type dashes.

@@ -8,9 +8,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "base/cpu.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "server/log.h"
+#include "server/memory_admission.h"
 #include "server/variant_loader.h"
 
 namespace octet::server {
@@ -183,8 +185,12 @@ absl::Status VersionLoader::CheckDigest(const std::string& source_sha256) {
 absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
     const std::string& path, const std::string& named, std::string* variant) {
   const absl::Time start = clock_->Now();
+  const int64_t peak = LoadPeakBytes(path), resident = ResidentBytes(), limit = options_.memory_limit_bytes;
+  OCTET_RETURN_IF_ERROR(AdmitLoad(path, peak, resident, limit));
   engine::CompileOptions compile;
-  compile.max_specialisation_bytes = options_.max_activation_bytes;
+  // What is left below the limit bounds the activations, too: a shape that needs more is refused.
+  compile.max_specialisation_bytes =
+      limit > 0 ? std::min(options_.max_activation_bytes, limit - resident - peak) : options_.max_activation_bytes;
   OCTET_ASSIGN_OR_RETURN(LoadedFile file, LoadModelFile(path, compile));
   if (named.empty()) {
     if (file.quantized) *variant = "int8";
