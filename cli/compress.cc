@@ -15,7 +15,7 @@
 #include "cli/interrupt.h"
 #include "cli/pareto.h"
 
-ABSL_FLAG(std::string, calibration, "", "compress: samples (.npy, .npz, IDX, folder of images or .npy)");
+ABSL_FLAG(std::string, calibration, "", "compress, compare: samples (.npy, .npz, IDX, folder of images or .npy)");
 ABSL_FLAG(std::string, input_range, "0:1", "compress: values of the inputs, LOW:HIGH, when there are no samples");
 ABSL_FLAG(std::string, out, "", "compress: the file to write");
 ABSL_FLAG(std::string, scheme, "auto", "compress: auto, or one of those that octet compress --list names");
