@@ -17,10 +17,10 @@ namespace octet::cli {
 // Runs of one batch size, one at a time.
 struct BatchTiming {
   int64_t batch = 1;
-  std::vector<double> seconds;               // of each run
-  std::optional<double> cpu_seconds;         // of an inference: process time over the timed runs; nullopt: not ours
-  std::optional<double> joules;              // of an inference, by the CPU packages' counters
-  std::optional<int64_t> activations_bytes;  // arena at this batch
+  std::vector<double> seconds = {};          // of each run
+  std::optional<double> cpu_seconds = {};         // of an inference: process time over the timed runs; nullopt: not ours
+  std::optional<double> joules = {};              // of an inference, by the CPU packages' counters
+  std::optional<int64_t> activations_bytes = {};  // arena at this batch
 
   double Total() const;
   double InferencesPerSecond() const { return static_cast<double>(batch * static_cast<int64_t>(seconds.size())) / Total(); }

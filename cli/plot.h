@@ -25,11 +25,11 @@ struct PlotSeries {
 
 struct Plot {
   enum class Scale : unsigned char { kLinear, kLog };
-  std::string title, x_label, y_label;
+  std::string title = {}, x_label = {}, y_label = {};
   Scale x_scale = Scale::kLinear, y_scale = Scale::kLinear;
   bool x_from_zero = false, y_from_zero = false;  // linear axes that must show zero
   double width = 760, height = 380;
-  std::vector<PlotSeries> series;
+  std::vector<PlotSeries> series = {};
 };
 
 // The <svg> element, with title and description for screen readers; colours follow the reader's light or dark scheme.
