@@ -194,25 +194,25 @@ absl::StatusOr<TimingOptions> ParseTiming() {
 }
 
 // What is measured, and what it was measured with.
-struct Bench {
+struct Opened {
   std::vector<std::unique_ptr<Subject>> subjects;
   std::vector<graph::Graph> graphs;  // of local files
 };
 
-absl::Status Open(const std::vector<VariantFile>& files, const std::string& model, Comparison* c, Bench* bench) {
+absl::Status Open(const std::vector<VariantFile>& files, const std::string& model, Comparison* c, Opened* opened) {
   const std::string server = absl::GetFlag(FLAGS_server);
   std::string digest;
   if (server.empty()) {
     OCTET_ASSIGN_OR_RETURN(digest, DigestOf(files[c->reference].path));
   }
-  bench->graphs.resize(files.size());
+  opened->graphs.resize(files.size());
   for (size_t i = 0; i < files.size(); ++i) {
     absl::StatusOr<std::unique_ptr<Subject>> subject =
-        server.empty() ? LoadSubject(files[i].name, files[i].path, c->threads, 3, &bench->graphs[i])
+        server.empty() ? LoadSubject(files[i].name, files[i].path, c->threads, 3, &opened->graphs[i])
                        : ConnectSubject(server, model, files[i].name);
     OCTET_RETURN_IF_ERROR(subject.status());
     if (server.empty()) {
-      const auto& metadata = bench->graphs[i].metadata;
+      const auto& metadata = opened->graphs[i].metadata;
       const auto source = metadata.find("ai.octet.source_sha256");
       if (i != c->reference && files[c->reference].name == "f32" && source != metadata.end() && source->second != digest) {
         return WithReason(absl::FailedPreconditionError(absl::StrCat(
@@ -225,7 +225,7 @@ absl::Status Open(const std::vector<VariantFile>& files, const std::string& mode
     c->variants.back().name = files[i].name;
     c->variants.back().path = files[i].path;
     c->variants.back().facts = (*subject)->facts();
-    bench->subjects.push_back(*std::move(subject));
+    opened->subjects.push_back(*std::move(subject));
   }
   return absl::OkStatus();
 }
@@ -243,10 +243,10 @@ void NameAbsent(Comparison* c, bool labels) {
   if (!labels) c->absent.push_back("top-1 and top-5: no --labels");
 }
 
-absl::Status Measure(const Bench& bench, data::SampleReader& samples, const std::vector<int64_t>& labels,
+absl::Status Measure(const Opened& opened, data::SampleReader& samples, const std::vector<int64_t>& labels,
                      const TimingOptions& timing, Comparison* c) {
   std::vector<Subject*> subjects;
-  for (const auto& subject : bench.subjects) subjects.push_back(subject.get());
+  for (const auto& subject : opened.subjects) subjects.push_back(subject.get());
   std::vector<std::vector<Tensor>> first;
   for (int64_t i = 0; i < std::min(samples.size(), timing.batches.back()); ++i) {
     OCTET_ASSIGN_OR_RETURN(data::Sample sample, samples.Read(i));
@@ -258,13 +258,13 @@ absl::Status Measure(const Bench& bench, data::SampleReader& samples, const std:
                                        Steps(&bar, "comparing outputs", c->samples), &c->variants));
   if (c->layer_samples == 0) return absl::OkStatus();
   std::vector<const graph::Graph*> others;
-  for (size_t i = 0; i < bench.graphs.size(); ++i) {
-    if (i != c->reference) others.push_back(&bench.graphs[i]);
+  for (size_t i = 0; i < opened.graphs.size(); ++i) {
+    if (i != c->reference) others.push_back(&opened.graphs[i]);
   }
   std::vector<int64_t> indices(static_cast<size_t>(c->layer_samples));
   std::iota(indices.begin(), indices.end(), int64_t{0});
   OCTET_ASSIGN_OR_RETURN(c->layers,
-                         compress::CompareLayers(bench.graphs[c->reference], others, samples, indices, c->threads,
+                         compress::CompareLayers(opened.graphs[c->reference], others, samples, indices, c->threads,
                                                  Steps(&bar, "comparing layers", c->layer_samples)));
   return absl::OkStatus();
 }
@@ -314,11 +314,12 @@ absl::Status Compare(const Words& words) {
   const absl::Cleanup remove = [&] { fs::remove_all(folder); };
   if (c.server.empty()) OCTET_RETURN_IF_ERROR(MakeMissing(files[c.reference].path, folder, c.threads, &files));
 
-  Bench bench;
-  OCTET_RETURN_IF_ERROR(Open(files, words[0], &c, &bench));
+  Opened opened;
+  OCTET_RETURN_IF_ERROR(Open(files, words[0], &c, &opened));
   OCTET_ASSIGN_OR_RETURN(const data::ImageOptions image, data::ImageOptions::Parse(absl::GetFlag(FLAGS_image)));
-  OCTET_ASSIGN_OR_RETURN(const auto samples,
-                         data::OpenSamples(c.data, image, bench.subjects[c.reference]->input_names()));
+  std::vector<std::string> inputs;
+  for (const engine::Signature& input : opened.subjects[c.reference]->inputs()) inputs.push_back(input.name);
+  OCTET_ASSIGN_OR_RETURN(const auto samples, data::OpenSamples(c.data, image, inputs));
   std::vector<int64_t> labels;
   if (!absl::GetFlag(FLAGS_labels).empty()) {
     OCTET_ASSIGN_OR_RETURN(labels, data::ReadLabels(absl::GetFlag(FLAGS_labels)));
@@ -330,7 +331,7 @@ absl::Status Compare(const Words& words) {
   const int64_t wanted = absl::GetFlag(FLAGS_samples);
   c.samples = wanted > 0 ? std::min(wanted, samples->size()) : samples->size();
   c.layer_samples = c.server.empty() ? std::clamp<int64_t>(absl::GetFlag(FLAGS_layer_samples), 0, c.samples) : 0;
-  OCTET_RETURN_IF_ERROR(Measure(bench, *samples, labels, timing, &c));
+  OCTET_RETURN_IF_ERROR(Measure(opened, *samples, labels, timing, &c));
   NameAbsent(&c, !labels.empty());
   return Write(c, bounds);
 }

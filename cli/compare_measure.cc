@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "base/energy.h"
 #include "base/status.h"
+#include "cli/inputs.h"
 
 namespace octet::cli {
 namespace {
@@ -67,26 +68,6 @@ bool SameShapes(const std::vector<std::vector<Tensor>>& samples) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Tensor>> BatchOf(const Subject& subject, const std::vector<std::vector<Tensor>>& samples,
-                                            int64_t batch) {
-  std::vector<std::vector<Tensor>> rows;  // by input
-  for (int64_t i = 0; i < batch; ++i) {
-    OCTET_ASSIGN_OR_RETURN(const std::vector<Tensor> fitted, subject.Fit(samples[static_cast<size_t>(i) % samples.size()]));
-    rows.resize(fitted.size());
-    for (size_t k = 0; k < fitted.size(); ++k) rows[k].push_back(fitted[k]);
-  }
-  std::vector<Tensor> inputs;
-  for (const std::vector<Tensor>& one : rows) {
-    if (one.size() == 1) {
-      inputs.push_back(one[0]);
-      continue;
-    }
-    OCTET_ASSIGN_OR_RETURN(Tensor joined, JoinRows(one));
-    inputs.push_back(std::move(joined));
-  }
-  return inputs;
-}
-
 absl::StatusOr<std::vector<BatchTiming>> TimeInTurns(absl::Span<Subject* const> subjects,
                                                      const std::vector<std::vector<Tensor>>& samples,
                                                      absl::Span<const int64_t> batches, const TimingOptions& options) {
@@ -95,7 +76,7 @@ absl::StatusOr<std::vector<BatchTiming>> TimeInTurns(absl::Span<Subject* const> 
   std::vector<std::vector<Tensor>> inputs;
   for (size_t i = 0; i < subjects.size(); ++i) {
     timings[i].batch = batches[i];
-    OCTET_ASSIGN_OR_RETURN(std::vector<Tensor> one, BatchOf(*subjects[i], samples, batches[i]));
+    OCTET_ASSIGN_OR_RETURN(std::vector<Tensor> one, BatchOf(subjects[i]->inputs(), samples, 0, batches[i]));
     inputs.push_back(std::move(one));
   }
   EnergyMeter meter;
@@ -143,7 +124,7 @@ absl::Status MeasureSpeed(absl::Span<Subject* const> subjects, const std::vector
   OCTET_ASSIGN_OR_RETURN(std::vector<BatchTiming> single, TimeInTurns(subjects, samples, ones, options));
   for (size_t i = 0; i < subjects.size(); ++i) {
     (*figures)[i].single = std::move(single[i]);
-    OCTET_ASSIGN_OR_RETURN(const std::vector<Tensor> one, BatchOf(*subjects[i], samples, 1));
+    OCTET_ASSIGN_OR_RETURN(const std::vector<Tensor> one, BatchOf(subjects[i]->inputs(), samples, 0, 1));
     OCTET_RETURN_IF_ERROR(subjects[i]->Prepare(one));
     (*figures)[i].walked_bytes = subjects[i]->walked_bytes();
   }

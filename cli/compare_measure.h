@@ -19,10 +19,6 @@ struct TimingOptions {
   bool own_process = true;                 // the work is done here: CPU time and joules mean something
 };
 
-// Inputs of a batch: `batch` samples, the first again where there are not enough. Requires: samples not empty.
-absl::StatusOr<std::vector<Tensor>> BatchOf(const Subject& subject, const std::vector<std::vector<Tensor>>& samples,
-                                            int64_t batch);
-
 // Times single runs of each subject at its own batch size (batches[i] of subjects[i]): alternating blocks, each with
 // uncounted runs first. Errors: the subject's, with its name.
 absl::StatusOr<std::vector<BatchTiming>> TimeInTurns(absl::Span<Subject* const> subjects,

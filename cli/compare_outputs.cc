@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "cli/inputs.h"
 #include "client/top_k.h"
 #include "compress/compare.h"
 
@@ -64,7 +65,7 @@ void AddLabel(const Tensor& scores, int64_t label, bool reference_right, Accurac
 }
 
 absl::StatusOr<std::vector<Tensor>> Answer(Subject& subject, const data::Sample& sample) {
-  const absl::StatusOr<std::vector<Tensor>> inputs = subject.Fit(sample.inputs);
+  const absl::StatusOr<std::vector<Tensor>> inputs = FitSample(subject.inputs(), sample.inputs);
   if (!inputs.ok()) return Annotate(inputs.status(), absl::StrCat(subject.name(), ": ", sample.name));
   OCTET_RETURN_IF_ERROR(subject.Prepare(*inputs));
   OCTET_RETURN_IF_ERROR(subject.Run());

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,8 +11,8 @@
 #include "base/parallel_for.h"
 #include "base/statistics.h"
 #include "base/status.h"
+#include "cli/inputs.h"
 #include "client/client.h"
-#include "compress/observe.h"
 #include "engine/program.h"
 #include "onnx/import.h"
 
@@ -24,29 +23,14 @@ class LocalSubject final : public Subject {
  public:
   LocalSubject(std::string name, std::shared_ptr<engine::Program> program, int threads)
       : name_(std::move(name)), program_(std::move(program)), threads_(threads) {
-    for (const engine::Signature& s : program_->inputs()) input_names_.push_back(s.name);
     for (const engine::Signature& s : program_->outputs()) output_names_.push_back(s.name);
   }
 
   const std::string& name() const override { return name_; }
   bool batchable() const override { return program_->batch_proof().batchable; }
+  const std::vector<engine::Signature>& inputs() const override { return program_->inputs(); }
   const SubjectFacts& facts() const override { return facts_; }
-  const std::vector<std::string>& input_names() const override { return input_names_; }
   const std::vector<std::string>& output_names() const override { return output_names_; }
-
-  absl::StatusOr<std::vector<Tensor>> Fit(const std::vector<Tensor>& sample) const override {
-    const auto& inputs = program_->inputs();
-    if (sample.size() != inputs.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a sample has ", sample.size(), " tensors, the model has ", inputs.size(), " inputs"));
-    }
-    std::vector<Tensor> fitted;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      OCTET_ASSIGN_OR_RETURN(Tensor one, compress::FitInput(inputs[i], sample[i]));
-      fitted.push_back(std::move(one));
-    }
-    return fitted;
-  }
 
   absl::Status Prepare(const std::vector<Tensor>& inputs) override {
     std::vector<Shape> shapes;
@@ -92,7 +76,7 @@ class LocalSubject final : public Subject {
   const std::string name_;
   const std::shared_ptr<engine::Program> program_;
   const int threads_;
-  std::vector<std::string> input_names_, output_names_;
+  std::vector<std::string> output_names_;
   std::unique_ptr<engine::Context> context_;
 };
 
@@ -114,11 +98,12 @@ class RemoteSubject final : public Subject {
   RemoteSubject(std::string name, std::string model, client::ModelMetadata metadata,
                 std::unique_ptr<client::Client> client)
       : name_(std::move(name)), model_(std::move(model)), metadata_(std::move(metadata)), client_(std::move(client)) {
-    for (const client::TensorSpec& s : metadata_.inputs) input_names_.push_back(s.name);
+    inputs_ = SignaturesOf(metadata_.inputs);
     for (const client::TensorSpec& s : metadata_.outputs) output_names_.push_back(s.name);
   }
 
   const std::string& name() const override { return name_; }
+  const std::vector<engine::Signature>& inputs() const override { return inputs_; }
   // As far as a client can tell: the batch axis is free.
   bool batchable() const override {
     return std::all_of(metadata_.inputs.begin(), metadata_.inputs.end(), [](const client::TensorSpec& s) {
@@ -126,27 +111,7 @@ class RemoteSubject final : public Subject {
     });
   }
   const SubjectFacts& facts() const override { return facts_; }
-  const std::vector<std::string>& input_names() const override { return input_names_; }
   const std::vector<std::string>& output_names() const override { return output_names_; }
-
-  absl::StatusOr<std::vector<Tensor>> Fit(const std::vector<Tensor>& sample) const override {
-    if (sample.size() != metadata_.inputs.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("a sample has ", sample.size(), " tensors, the model has ",
-                                                     metadata_.inputs.size(), " inputs"));
-    }
-    std::vector<Tensor> fitted;
-    for (size_t i = 0; i < sample.size(); ++i) {
-      engine::Signature signature;
-      signature.name = metadata_.inputs[i].name;
-      signature.shape = metadata_.inputs[i].shape;
-      signature.dtype = metadata_.inputs[i].datatype == "FP32"    ? DType::kF32
-                        : metadata_.inputs[i].datatype == "INT64" ? DType::kS64
-                                                                  : sample[i].dtype();
-      OCTET_ASSIGN_OR_RETURN(Tensor one, compress::FitInput(signature, sample[i]));
-      fitted.push_back(std::move(one));
-    }
-    return fitted;
-  }
 
   absl::Status Prepare(const std::vector<Tensor>& inputs) override {
     client::InferRequest request;
@@ -198,37 +163,14 @@ class RemoteSubject final : public Subject {
   const std::string name_, model_;
   const client::ModelMetadata metadata_;
   const std::unique_ptr<client::Client> client_;
-  std::vector<std::string> input_names_, output_names_;
+  std::vector<engine::Signature> inputs_;
+  std::vector<std::string> output_names_;
   SubjectFacts facts_;
   client::PreparedRequest request_;
   client::InferResult result_;
 };
 
 }  // namespace
-
-absl::StatusOr<Tensor> JoinRows(const std::vector<Tensor>& rows) {
-  Shape shape = rows[0].shape();
-  if (shape.empty()) return absl::InvalidArgumentError("scalars cannot be batched");
-  int64_t count = 0, bytes = 0;
-  for (const Tensor& row : rows) {
-    Shape same = row.shape();
-    same[0] = shape[0];
-    if (same != shape || row.dtype() != rows[0].dtype()) {
-      return absl::InvalidArgumentError(absl::StrCat("samples of shapes ", ShapeString(shape), " and ",
-                                                     ShapeString(row.shape()), " cannot share a batch"));
-    }
-    count += row.shape()[0];
-    bytes += row.size_bytes();
-  }
-  OCTET_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(bytes));
-  std::byte* to = buffer.data();
-  for (const Tensor& row : rows) {
-    std::memcpy(to, row.data(), static_cast<size_t>(row.size_bytes()));
-    to += row.size_bytes();
-  }
-  shape[0] = count;
-  return Tensor::FromBuffer(rows[0].dtype(), std::move(shape), std::move(buffer));
-}
 
 absl::StatusOr<std::unique_ptr<Subject>> LoadSubject(const std::string& name, const std::string& path, int threads,
                                                      int loads, graph::Graph* graph) {

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/tensor.h"
+#include "engine/program.h"
 #include "graph/graph.h"
 
 namespace octet::cli {
@@ -29,12 +30,9 @@ class Subject {
   virtual const std::string& name() const = 0;
   virtual bool batchable() const = 0;
   virtual const SubjectFacts& facts() const = 0;
-  virtual const std::vector<std::string>& input_names() const = 0;
+  virtual const std::vector<engine::Signature>& inputs() const = 0;
 
-  // What a model takes of one sample: the tensors with a batch axis and the model's types. Errors: kInvalidArgument.
-  virtual absl::StatusOr<std::vector<Tensor>> Fit(const std::vector<Tensor>& sample) const = 0;
-
-  // Readies a run on these inputs; not measured. Requires: from Fit, or several of them joined along axis 0.
+  // Readies a run on these inputs (cli/inputs.h); not measured.
   virtual absl::Status Prepare(const std::vector<Tensor>& inputs) = 0;
   virtual absl::Status Run() = 0;
   // Names in the model's order; contents of the last Run as f32.
@@ -53,9 +51,6 @@ absl::StatusOr<std::unique_ptr<Subject>> LoadSubject(const std::string& name, co
 // `variant` of `model` on a server of the Open Inference Protocol; "" is the model as the server answers for it.
 absl::StatusOr<std::unique_ptr<Subject>> ConnectSubject(const std::string& address, const std::string& model,
                                                         const std::string& variant);
-
-// Tensors of equal shapes joined along axis 0. Requires: at least one.
-absl::StatusOr<Tensor> JoinRows(const std::vector<Tensor>& rows);
 
 }  // namespace octet::cli
 

@@ -26,7 +26,7 @@ ABSL_FLAG(std::string, target, "",
           "joined by commas");
 ABSL_FLAG(std::string, candidates, "", "compress: schemes that auto chooses from, layer by layer");
 ABSL_FLAG(absl::Duration, time_limit, absl::InfiniteDuration(), "compress: auto tries nothing new after this time");
-ABSL_FLAG(std::string, plot, "", "compress: SVG file for what auto tried: size against fidelity");
+ABSL_FLAG(std::string, plot, "", "compress, bench: SVG file: what auto tried, size against fidelity; latency against load");
 ABSL_FLAG(std::string, ranges, "", "compress: ranges of activations: minmax, moving, percentile, entropy, mse or closed");
 ABSL_FLAG(double, percentile, 0, "compress: share of values kept by --ranges=percentile (0: 0.99999)");
 ABSL_FLAG(bool, bias_correction, true, "compress: correct the mean shift of rounded weights");
@@ -37,7 +37,7 @@ ABSL_FLAG(bool, reduced_range, false, "compress: 7-bit weights, for CPUs without
 ABSL_FLAG(std::string, keep_float, "", "compress: comma-separated names of nodes that stay f32; * for any characters");
 ABSL_FLAG(double, held_back, 0, "compress: share of the samples used for comparison only (0: 0.2)");
 ABSL_FLAG(int64_t, max_samples, 0, "compress: use at most this many samples (0: all)");
-ABSL_FLAG(uint64_t, seed, 0, "compress: of everything that is drawn");
+ABSL_FLAG(uint64_t, seed, 0, "compress, bench: of everything that is drawn");
 ABSL_FLAG(std::string, image, "",
           "preprocessing of images: size=224,short=256,channels=bgr,scale=1,mean=104:117:123,std=1:1:1,order=nhwc");
 ABSL_FLAG(int, threads, 0, "threads of one inference (0: the CPU budget)");
