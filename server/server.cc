@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -28,6 +29,7 @@
 #include "server/rpc_service.h"
 #include "server/scheduler.h"
 #include "server/variant_loader.h"
+#include "server/web/web_page.h"
 
 namespace octet::server {
 namespace {
@@ -182,6 +184,7 @@ void ServerImpl::UpdateHealth() {
 }
 
 HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
+  if (std::optional<HttpResponse> page = WebPage(path); page.has_value()) return *std::move(page);
   if (path == "/v2/health/live") return {200, "text/plain; charset=utf-8", "live\n"};
   if (path == "/v2/health/ready") {
     if (ready()) return {200, "text/plain; charset=utf-8", "ready\n"};
@@ -201,7 +204,7 @@ HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
     return {503, "text/plain; charset=utf-8", "not ready\n"};
   }
   return {404, "text/plain; charset=utf-8",
-          "served here: /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready\n"};
+          "served here: /, /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready\n"};
 }
 
 HttpResponse ServerImpl::AnswerMetrics(absl::string_view path) const {
