@@ -72,7 +72,7 @@ def replicas():
     table(["variant", "capacity /s", "p99 < 20 ms up to /s", "replicas at 65 %", "cores", "p99 ms", "rows a batch",
            "weights, all replicas", "resident, all replicas"], rows)
     return svg.chart("p99 latency of one replica (2 cores), requests of one image", "requests per second, thousands",
-                     "ms", curves, (0, 12), (1, 100), log_y=True)
+                     "ms", curves, (0, 12), (0.2, 50), log_y=True)
 
 
 def scaling():

@@ -38,7 +38,7 @@ def chart(title, x_label, y_label, series, x_range, y_range, log_y=False, width=
         colour = COLOURS[i % len(COLOURS)]
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
         out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>'
-                   f'<text x="{left + 8 + 150 * i}" y="{top - 6}" style="fill:{colour}">{html.escape(name)}</text>')
+                   f'<text x="{left + 8 + inner_w / len(series) * i:.0f}" y="{top - 6}" style="fill:{colour}">{html.escape(name)}</text>')
     return "\n".join([*out, "</svg>", ""])
 
 
