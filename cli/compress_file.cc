@@ -3,6 +3,7 @@
 
 #include <google/protobuf/text_format.h>
 
+#include <cmath>
 #include <filesystem>
 #include <utility>
 
@@ -32,6 +33,12 @@ absl::StatusOr<std::string> Serialize(const CompressResult& result, const std::s
         absl::StrFormat("top1_agreement=%.4f sqnr_db=%.2f cosine=%.6f samples=%d", o.top1_agreement, o.sqnr_db,
                         o.cosine, result.report.held_back_samples);
   }
+  std::string layers;
+  for (const compress::LayerReport& layer : result.report.layers) {
+    if (!std::isfinite(layer.sqnr_db) || layer.node.find_first_of("\t\n") != std::string::npos) continue;
+    absl::StrAppendFormat(&layers, "%s\t%s\t%s\t%.2f\n", layer.node, layer.op, layer.scheme, layer.sqnr_db);
+  }
+  if (!layers.empty()) g.metadata["ai.octet.layers"] = layers;
   return onnx_io::ExportModel(g);
 }
 

@@ -54,6 +54,63 @@ TEST(ModelSettingsTest, RefusalsNameTheField) {
   ExpectRefused("default_model_filename: \"../../etc/passwd\"", "default_model_filename");
 }
 
+std::string Octet(const std::string& key, const std::string& value) {
+  return "parameters { key: \"octet." + key + "\" value { string_value: \"" + value + "\" } }\n";
+}
+
+TEST(ModelSettingsTest, ReadsComparisonGuardAndTraffic) {
+  auto settings = ParseModelSettings(
+      Octet("compare.fraction", "0.05") + Octet("compare.max_cpu_share", "0.2") + Octet("compare.window_rows", "500") +
+          Octet("compare.window_seconds", "60") + Octet("guard.min_top1_agreement", "0.98") +
+          Octet("guard.recovery", "manual") + Octet("reference.residency", "sampled") + Octet("weights", "int8:0.9,f32:0.1") +
+          Octet("sticky_parameter", "user") + Octet("memory.limit_bytes", "1000000"),
+      "m");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  const ComparisonSettings& compare = settings->comparison;
+  EXPECT_EQ(compare.fraction, 0.05);
+  EXPECT_EQ(compare.max_cpu_share, 0.2);
+  EXPECT_EQ(compare.window.max_rows, 500);
+  EXPECT_EQ(compare.window.max_age, absl::Minutes(1));
+  EXPECT_EQ(compare.guard.min_top1_agreement, 0.98);
+  EXPECT_FALSE(compare.guard.min_sqnr_db.has_value());
+  EXPECT_EQ(compare.guard.recovery, GuardSettings::Recovery::kManual);
+  EXPECT_EQ(compare.residency, ComparisonSettings::Residency::kSampled);
+  EXPECT_EQ(settings->traffic.weights.at("int8"), 0.9);
+  EXPECT_EQ(settings->traffic.sticky_parameter, "user");
+  EXPECT_EQ(settings->memory_limit_bytes, 1'000'000);
+  ExpectRefused(Octet("compare.fraction", "1.5"), "octet.compare.fraction: expected a number in [0, 1], found '1.5'");
+  ExpectRefused(Octet("compare.fraction", "nan"), "found 'nan'");
+  ExpectRefused(Octet("guard.recovery", "soon"), "expected one of automatic, manual, found 'soon'");
+  ExpectRefused(Octet("weights", "int8:0.9"), "octet.weights: shares must sum to 1");
+  ExpectRefused(Octet("compare.window_rows", "many"), "expected a whole number");
+}
+
+TEST(ModelSettingsTest, TheReferenceStaysWhereItIsNeeded) {
+  using Residency = ComparisonSettings::Residency;
+  const auto residency = [](const std::string& text, const char* primary) {
+    return ResidencyOf(*ParseModelSettings(text, "m"), primary, "f32");
+  };
+  EXPECT_EQ(residency("", "f32"), Residency::kAlways);
+  EXPECT_EQ(residency("", "int8"), Residency::kNever);
+  EXPECT_EQ(residency(Octet("variants", "f32,int8"), "int8"), Residency::kAlways);
+  EXPECT_EQ(residency(Octet("weights", "int8:0.9,f32:0.1"), "int8"), Residency::kAlways);
+  EXPECT_EQ(residency(Octet("compare.fraction", "0.1"), "int8"), Residency::kAlways);
+  EXPECT_EQ(residency(Octet("compare.fraction", "0.1") + Octet("reference.residency", "sampled"), "int8"),
+            Residency::kSampled);
+  const auto error = [](const std::string& text, const char* primary, const char* reference) {
+    return std::string(CheckRoles(*ParseModelSettings(text, "m"), primary, reference).message());
+  };
+  const std::string guard = Octet("guard.min_sqnr_db", "20"), fraction = Octet("compare.fraction", "0.1");
+  const std::string never = Octet("reference.residency", "never");
+  EXPECT_EQ(error(guard + fraction, "int8", "f32"), "");
+  EXPECT_THAT(error(guard + fraction + never, "int8", "f32"), HasSubstr("octet.reference.residency is 'never'"));
+  EXPECT_THAT(error(guard, "int8", "f32"), HasSubstr("octet.compare.fraction must be above 0"));
+  EXPECT_THAT(error(fraction, "int8", ""), HasSubstr("no reference"));
+  EXPECT_THAT(error(never, "f32", "f32"), HasSubstr("is the primary"));
+  EXPECT_THAT(error(never + Octet("weights", "int8:0.9,f32:0.1"), "int8", "f32"), HasSubstr("must be 'always'"));
+  EXPECT_EQ(error(never, "int8", "f32"), "");
+}
+
 TEST(ModelSettingsTest, VersionPolicyChoosesAmongThoseOnDisk) {
   inference::ModelVersionPolicy policy;
   EXPECT_THAT(VersionsToLoad(policy, {3, 10, 2}), ElementsAre(10));
@@ -109,7 +166,8 @@ TEST(MetricsTest, GaugesAreSampledAtEveryScrape) {
     engine::CacheReport cache;
     cache.specialisations = 3;
     cache.max_specialisations = 32;
-    sample.variants.push_back({{"m", "1", "f32"}, memory, cache, 77, absl::Milliseconds(1500), 4});
+    sample.variants.push_back(
+        {{"m", "1", "f32"}, memory, cache, 77, absl::Milliseconds(1500), 4, false, 0, std::nullopt});
     sample.baseline_bytes = 5;
     return sample;
   });
@@ -125,6 +183,42 @@ TEST(MetricsTest, GaugesAreSampledAtEveryScrape) {
   EXPECT_THAT(text, HasSubstr(R"(octet_load_seconds{model="m",variant="f32",version="1"} 1.5)"));
   EXPECT_THAT(text, HasSubstr(R"(octet_queue_depth{model="m",variant="f32",version="1"} 4)"));
   EXPECT_THAT(text, HasSubstr("octet_baseline_bytes 5"));
+}
+
+TEST(MetricsTest, PairsAndUncertaintyAppearOnlyWhereMeasured) {
+  Metrics metrics({"1", "avx2", "3", 1, 1});
+  MetricsSample sample;
+  MetricsSample::Variant& variant = sample.variants.emplace_back();
+  variant.labels = {"m", "1", "int8"};
+  MetricsSample::ComparedPair& pair = sample.pairs.emplace_back();
+  pair.summary.labels = {"m", "1", "int8", "f32"};
+  pair.recorded = {{"y", std::nullopt, 31.5, 0.99}};
+  metrics.SetSampler([&] { return sample; });
+  std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr(R"(octet_sqnr_db{model="m",reference="f32",variant="int8",version="1",output="y",source="recorded"} 31.5)"));
+  for (const char* absent : {"octet_top1_agreement_ratio", "source=\"live\"", "octet_latency_ratio", "octet_memory_ratio",
+                             "octet_guard_", "octet_predictive_entropy_nats"}) {
+    EXPECT_THAT(text, Not(HasSubstr(absent)));
+  }
+  variant.uncertainty = UncertaintySummary{10, 0.5, 0.25, 0.1};
+  pair.summary.guard.settings.min_top1_agreement = 0.97;
+  pair.summary.guard.tripped = true;
+  WindowSummary& window = pair.summary.outputs["y"];
+  window.comparisons = window.rows = 40;
+  window.classes = true;
+  window.top1 = {0.9, 0.8, 0.95};
+  pair.summary.latency_ratio = 0.3;
+  text = metrics.Text();
+  for (const char* line :
+       {R"(octet_predictive_entropy_nats{model="m",variant="int8",version="1"} 0.5)",
+        R"(octet_epistemic_share{model="m",variant="int8",version="1"} 0.25)",
+        R"(octet_uncertain_answers_ratio{model="m",variant="int8",version="1"} 0.1)",
+        R"(octet_guard_tripped{model="m",reference="f32",variant="int8",version="1"} 1)",
+        R"(octet_guard_threshold{model="m",reference="f32",variant="int8",version="1",kind="top1_agreement"} 0.97)",
+        R"(octet_top1_agreement_lower_ratio{model="m",reference="f32",variant="int8",version="1",output="y",source="live"} 0.8)",
+        R"(octet_latency_ratio{model="m",reference="f32",variant="int8",version="1",source="live"} 0.3)"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
 }
 
 TEST(MetricsTest, RefusedRequestsCarryNoClientText) {

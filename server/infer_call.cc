@@ -45,11 +45,11 @@ grpc::ServerUnaryReactor* InferCall::Start(const InferEnvironment& environment,
                                            grpc::ByteBuffer* response) {
   auto* call = new InferCall(environment, context, response);
   if (absl::Status status = call->Submit(*request); !status.ok()) {
-    if (call->variant_ == nullptr) {
+    if (call->route_.variant == nullptr) {
       environment.metrics->CountRefused(status);
     } else {
       const absl::Duration total = environment.clock->Now() - call->job_->arrival;
-      call->variant_->recorder->OnRequest({status, 0, total, absl::ZeroDuration(), false, {}});
+      call->route_.variant->recorder->OnRequest({status, 0, total, absl::ZeroDuration(), false, {}});
     }
     call->Finish(ToGrpc(status, context));
   }
@@ -60,7 +60,7 @@ absl::Status InferCall::SetDeadline(const InferRequest& request, Job* job) const
   const absl::Time from_client = absl::FromChrono(context_->deadline());
   // gRPC's "no deadline" is the clock's last moment.
   if (from_client - job->arrival < absl::Hours(24 * 365)) job->deadline = from_client;
-  absl::Duration timeout = variant_->default_timeout;
+  absl::Duration timeout = route_.variant->default_timeout;
   if (auto it = request.parameters.find("timeout"); it != request.parameters.end()) {
     const auto* microseconds = std::get_if<int64_t>(&it->second);
     if (microseconds == nullptr || *microseconds < 0) {
@@ -89,20 +89,31 @@ absl::Status InferCall::Submit(const grpc::ByteBuffer& request) {
   }
   OCTET_ASSIGN_OR_RETURN(const std::string variant, VariantParameter(parsed));
   OCTET_ASSIGN_OR_RETURN(
-      variant_, environment_.repository->Find(parsed.model_name, parsed.model_version, variant));
+      route_, environment_.repository->RouteOf(parsed.model_name, parsed.model_version, variant, parsed.parameters));
   OCTET_RETURN_IF_ERROR(SetDeadline(parsed, job_.get()));
-  OCTET_ASSIGN_OR_RETURN(job_->bound, Bind(std::move(parsed), variant_->signature));
+  OCTET_ASSIGN_OR_RETURN(job_->bound, Bind(std::move(parsed), route_.variant->signature));
   job_->done = [this](absl::StatusOr<Reply> reply) { Answer(std::move(reply)); };
-  environment_.scheduler->Submit(variant_->queue, job_);
+  environment_.scheduler->Submit(route_.variant->queue, job_);
   return absl::OkStatus();
+}
+
+// The answer's slice and the job's request are kept, not copied; they are handed over once the answer is sent.
+void InferCall::KeepForComparison(Reply* reply) {
+  for (size_t i = 0; i < job_->bound.outputs.size(); ++i) {
+    const absl::Span<std::byte> raw = reply->raw(i);
+    kept_outputs_.emplace_back(raw.data(), raw.size());
+  }
+  kept_reply_ = std::make_shared<grpc::Slice>();
 }
 
 void InferCall::Answer(absl::StatusOr<Reply> reply) {
   if (reply.ok()) {
     const size_t size = reply->wire().size();
+    if (route_.pair != nullptr && route_.control->Sample()) KeepForComparison(&*reply);
     environment_.in_flight->Add(static_cast<int64_t>(size));
     held_bytes_ += static_cast<int64_t>(size);
     const grpc::Slice slice(reply->Release().release(), size, &DeleteBytes);
+    if (kept_reply_ != nullptr) *kept_reply_ = slice;
     grpc::ByteBuffer buffer(&slice, 1);
     response_->Swap(&buffer);
   }
@@ -111,10 +122,23 @@ void InferCall::Answer(absl::StatusOr<Reply> reply) {
 
 void InferCall::OnCancel() {
   // Before Submit there is nothing to cancel, and gRPC calls this only after Start returned.
-  if (variant_ != nullptr) environment_.scheduler->Cancel(variant_->queue, job_.get());
+  if (route_.variant != nullptr) environment_.scheduler->Cancel(route_.variant->queue, job_.get());
 }
 
 void InferCall::OnDone() {
+  if (kept_reply_ != nullptr) {
+    Replay replay;
+    replay.control = route_.control;
+    replay.pair = route_.pair;
+    replay.by_reference = route_.variant->labels.variant == route_.control->reference();
+    replay.answered_as = {route_.variant, &route_.variant->signature};
+    replay.bound = std::move(job_->bound);  // answered: nobody else looks at the job
+    replay.outputs = std::move(kept_outputs_);
+    replay.reply = std::move(kept_reply_);
+    replay.bytes = held_bytes_;
+    replay.answered_at = environment_.clock->Now();
+    environment_.comparer->Offer(std::move(replay));
+  }
   environment_.in_flight->Release(held_bytes_);
   delete this;
 }

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "server/clock.h"
+#include "server/comparison/comparer.h"
 #include "server/in_flight.h"
 #include "server/metrics.h"
 #include "server/repository.h"
@@ -24,6 +25,7 @@ struct InferEnvironment {
   Metrics* metrics = nullptr;
   Clock* clock = nullptr;
   InFlightBytes* in_flight = nullptr;
+  Comparer* comparer = nullptr;
   RequestLimits limits;
 };
 
@@ -46,13 +48,16 @@ class InferCall final : public grpc::ServerUnaryReactor {
   absl::Status Submit(const grpc::ByteBuffer& request);
   absl::Status SetDeadline(const InferRequest& request, Job* job) const;
   void Answer(absl::StatusOr<Reply> reply);
+  void KeepForComparison(Reply* reply);
 
   const InferEnvironment& environment_;
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer* const response_;
   int64_t held_bytes_ = 0;
-  std::shared_ptr<const ServedVariant> variant_;
+  Route route_;
   std::shared_ptr<Job> job_;
+  std::vector<ByteSpan> kept_outputs_;   // of a sampled answer, in kept_reply_
+  std::shared_ptr<grpc::Slice> kept_reply_;
 };
 
 }  // namespace octet::server

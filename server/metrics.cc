@@ -1,4 +1,4 @@
-// prometheus-cpp families and the sampled gauges beside them.
+// The counters and histograms that prometheus-cpp keeps.
 #include "server/metrics.h"
 
 #include <sstream>
@@ -10,6 +10,7 @@
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 #include "prometheus/text_serializer.h"
+#include "server/metrics_sampled.h"
 
 namespace octet::server {
 namespace {
@@ -23,60 +24,6 @@ const prometheus::Histogram::BucketBoundaries kRows = {1, 2, 4, 8, 16, 32, 64, 1
 
 Labels LabelsOf(const VariantLabels& labels) {
   return {{"model", labels.model}, {"version", labels.version}, {"variant", labels.variant}};
-}
-
-prometheus::ClientMetric GaugeOf(const Labels& labels, double value) {
-  prometheus::ClientMetric metric;
-  for (const auto& [name, label] : labels) metric.label.push_back({name, label});
-  metric.gauge.value = value;
-  return metric;
-}
-
-// Collects gauges by family and keeps the order of the first mention.
-class GaugeList {
- public:
-  void Add(const std::string& name, const std::string& help, const Labels& labels, double value) {
-    for (prometheus::MetricFamily& family : families_) {
-      if (family.name == name) {
-        family.metric.push_back(GaugeOf(labels, value));
-        return;
-      }
-    }
-    families_.push_back({name, help, prometheus::MetricType::Gauge, {GaugeOf(labels, value)}});
-  }
-  std::vector<prometheus::MetricFamily> Take() { return std::move(families_); }
-
- private:
-  std::vector<prometheus::MetricFamily> families_;
-};
-
-void AddVariant(const MetricsSample::Variant& variant, GaugeList* list) {
-  const Labels labels = LabelsOf(variant.labels);
-  const std::pair<const char*, int64_t> kinds[] = {
-      {"weights", variant.memory.weights},       {"activations", variant.memory.activations},
-      {"scratchpad", variant.memory.scratchpad}, {"code", variant.memory.code},
-      {"metadata", variant.memory.metadata},     {"file", variant.file_bytes}};
-  for (const auto& [kind, bytes] : kinds) {
-    Labels with_kind = labels;
-    with_kind.emplace("kind", kind);
-    list->Add("octet_memory_bytes",
-              "Bytes of a variant by kind; `file` lies on disk, the others are resident.",
-              with_kind, static_cast<double>(bytes));
-  }
-  list->Add("octet_weights_bytes", "Packed weights of a variant.", labels,
-            static_cast<double>(variant.memory.weights));
-  list->Add("octet_specialisations", "Input shapes that the variant is compiled for and kept.", labels,
-            static_cast<double>(variant.cache.specialisations));
-  list->Add("octet_specialisations_limit", "Most input shapes that are kept; the least recently used goes first.",
-            labels, static_cast<double>(variant.cache.max_specialisations));
-  list->Add("octet_specialisations_made", "Input shapes compiled since the load: grows with every new shape.",
-            labels, static_cast<double>(variant.cache.made));
-  list->Add("octet_activations_limit_bytes",
-            "Most bytes of activations over all kept shapes; a shape that needs more alone is refused.", labels,
-            static_cast<double>(variant.cache.max_bytes));
-  list->Add("octet_load_seconds", "Time that loading the variant took.", labels,
-            absl::ToDoubleSeconds(variant.load_time));
-  list->Add("octet_queue_depth", "Requests that wait for a batch.", labels, variant.queue_depth);
 }
 
 template <typename Builder>
@@ -198,23 +145,8 @@ std::string Metrics::Text() const {
     absl::MutexLock lock(&mu_);
     if (sampler_) sample = sampler_();
   }
-  GaugeList gauges;
-  for (const MetricsSample::Variant& variant : sample.variants) AddVariant(variant, &gauges);
-  gauges.Add("octet_process_resident_bytes", "Resident size of the process.", {},
-             static_cast<double>(sample.resident_bytes));
-  gauges.Add("octet_baseline_bytes",
-             "Resident size before the first model was loaded, and the program's own pages as they "
-             "are now.",
-             {}, static_cast<double>(sample.baseline_bytes));
-  gauges.Add("octet_requests_in_flight_bytes", "Bytes of requests and replies in flight.", {},
-             static_cast<double>(sample.requests_bytes));
-  gauges.Add("octet_cpu_threads", "Threads that compute: slots times the threads of each.", {},
-             build_.cpu_threads);
-  gauges.Add("octet_slots", "Inferences that run at the same time.", {}, build_.slots);
-  gauges.Add("octet_build_info", "Always 1; the labels say what runs.",
-             {{"version", build_.version}, {"isa", build_.isa}, {"onednn", build_.onednn}}, 1);
   std::vector<prometheus::MetricFamily> families = families_->registry.Collect();
-  for (prometheus::MetricFamily& family : gauges.Take()) families.push_back(std::move(family));
+  for (prometheus::MetricFamily& family : FamiliesOf(sample, build_)) families.push_back(std::move(family));
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, families);
   return out.str();

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -18,7 +19,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "engine/program.h"
+#include "server/comparison/pair.h"
 #include "server/observer.h"
+#include "server/uncertainty_window.h"
 
 namespace octet::server {
 
@@ -48,10 +51,28 @@ struct MetricsSample {
     int64_t file_bytes = 0;
     absl::Duration load_time;
     int queue_depth = 0;
+    bool primary = false;
+    double traffic_weight = 0;
+    std::optional<UncertaintySummary> uncertainty;  // absent when nothing was answered
+  };
+  struct ComparedPair {
+    PairSummary summary;
+    bool reference_resident = false;
+    std::optional<double> memory_ratio;
+    struct Recorded {
+      std::string output;
+      std::optional<double> top1_agreement;
+      double sqnr_db = 0, cosine = 0;
+    };
+    std::vector<Recorded> recorded;
   };
   std::vector<Variant> variants;
+  std::vector<ComparedPair> pairs;
+  int64_t comparison_queued_bytes = 0;
+  int64_t reference_evictions = 0;
   int64_t resident_bytes = 0;
   int64_t baseline_bytes = 0;
+  int64_t memory_limit_bytes = 0;  // of the cgroup, or of the machine
   int64_t requests_bytes = 0;  // wire bytes, decoded contents and replies in flight
 };
 

@@ -3,7 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/file.h"
@@ -34,6 +38,36 @@ class Collector final : public google::protobuf::io::ErrorCollector {
   std::vector<std::string> warnings_;
 };
 
+absl::Status Number(const std::string& key, const std::string& text, double least, double most, double* value) {
+  if (!absl::SimpleAtod(text, value) || !(*value >= least && *value <= most)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, ": expected a number in [", least, ", ", most, "], found '", text, "'"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Integer(const std::string& key, const std::string& text, int64_t least, int64_t most, int64_t* value) {
+  if (!absl::SimpleAtoi(text, value) || *value < least || *value > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, ": expected a whole number in [", least, ", ", most, "], found '", text, "'"));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Enum>
+absl::Status OneOf(const std::string& key, const std::string& text,
+                   std::initializer_list<std::pair<absl::string_view, Enum>> words, Enum* value) {
+  std::string expected;
+  for (const auto& [word, meaning] : words) {
+    if (text == word) {
+      *value = meaning;
+      return absl::OkStatus();
+    }
+    absl::StrAppend(&expected, expected.empty() ? "" : ", ", word);
+  }
+  return absl::InvalidArgumentError(absl::StrCat(key, ": expected one of ", expected, ", found '", text, "'"));
+}
+
 absl::Status OctetParameter(const std::string& key, const std::string& value,
                             ModelSettings* settings) {
   if (key == "octet.variants") {
@@ -53,13 +87,42 @@ absl::Status OctetParameter(const std::string& key, const std::string& value,
     (key == "octet.primary" ? settings->primary : settings->reference) = value;
     return absl::OkStatus();
   }
-  for (absl::string_view planned :
-       {"octet.compare.fraction", "octet.guard.min_top1_agreement", "octet.guard.min_sqnr_db",
-        "octet.reference.residency", "octet.memory.limit_bytes"}) {
-    if (key == planned) {
-      settings->warnings.push_back(absl::StrCat(key, " has no effect in this version"));
-      return absl::OkStatus();
-    }
+  const std::string& v = value;
+  ComparisonSettings& compare = settings->comparison;
+  if (key == "octet.compare.fraction") return Number(key, v, 0, 1, &compare.fraction);
+  if (key == "octet.compare.max_cpu_share") return Number(key, v, 0, 1, &compare.max_cpu_share);
+  if (key == "octet.compare.window_rows") return Integer(key, v, 1, 1'000'000, &compare.window.max_rows);
+  if (key == "octet.compare.window_seconds") {
+    double seconds = 0;
+    OCTET_RETURN_IF_ERROR(Number(key, v, 1, 86'400, &seconds));
+    compare.window.max_age = absl::Seconds(seconds);
+    return absl::OkStatus();
+  }
+  if (key == "octet.guard.min_top1_agreement") return Number(key, v, 0, 1, &compare.guard.min_top1_agreement.emplace());
+  if (key == "octet.guard.min_sqnr_db") return Number(key, v, -kMaxDb, kMaxDb, &compare.guard.min_sqnr_db.emplace());
+  if (key == "octet.guard.min_comparisons") return Integer(key, v, 2, 1'000'000, &compare.guard.min_comparisons);
+  if (key == "octet.guard.recovery") {
+    return OneOf(key, v, {{"automatic", GuardSettings::Recovery::kAutomatic}, {"manual", GuardSettings::Recovery::kManual}},
+                 &compare.guard.recovery);
+  }
+  if (key == "octet.reference.residency") {
+    using R = ComparisonSettings::Residency;
+    return OneOf(key, v, {{"always", R::kAlways}, {"sampled", R::kSampled}, {"never", R::kNever}}, &compare.residency);
+  }
+  if (key == "octet.uncertainty.max_entropy") return Number(key, v, 0, 100, &compare.max_entropy_nats);
+  if (key == "octet.memory.limit_bytes") {
+    return Integer(key, v, 1, std::numeric_limits<int64_t>::max(), &settings->memory_limit_bytes);
+  }
+  if (key == "octet.sticky_parameter") {
+    if (v.empty()) return absl::InvalidArgumentError("octet.sticky_parameter: the name of a request parameter is missing");
+    settings->traffic.sticky_parameter = v;
+    return absl::OkStatus();
+  }
+  if (key == "octet.weights") {
+    absl::StatusOr<TrafficWeights> weights = ParseWeights(v);
+    if (!weights.ok()) return Annotate(weights.status(), "octet.weights");
+    settings->traffic.weights = *std::move(weights);
+    return absl::OkStatus();
   }
   return absl::InvalidArgumentError(absl::StrCat("parameter '", key, "' is no setting of Octet's"));
 }
@@ -96,10 +159,41 @@ absl::Status Check(absl::string_view model, ModelSettings* settings) {
 
 }  // namespace
 
-bool IsVariantName(absl::string_view name) {
-  const auto lower = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-  return !name.empty() && lower(name[0]) &&
-         std::all_of(name.begin(), name.end(), [&](char c) { return lower(c) || c == '-'; });
+ComparisonSettings::Residency ResidencyOf(const ModelSettings& settings, absl::string_view primary,
+                                          absl::string_view reference) {
+  using Residency = ComparisonSettings::Residency;
+  const ComparisonSettings& compare = settings.comparison;
+  if (compare.residency != Residency::kUnset) return compare.residency;
+  const bool listed = std::find(settings.variants.begin(), settings.variants.end(), reference) != settings.variants.end();
+  const bool wanted = primary == reference || listed || settings.traffic.weights.contains(std::string(reference)) ||
+                      compare.fraction > 0 || compare.guard.enabled();
+  return wanted ? Residency::kAlways : Residency::kNever;
+}
+
+absl::Status CheckRoles(const ModelSettings& settings, absl::string_view primary, absl::string_view reference) {
+  using Residency = ComparisonSettings::Residency;
+  const ComparisonSettings& compare = settings.comparison;
+  const bool kept = ResidencyOf(settings, primary, reference) == Residency::kAlways;
+  if (compare.guard.enabled() || compare.fraction > 0) {
+    const absl::string_view what = compare.guard.enabled() ? "octet.guard" : "octet.compare.fraction";
+    if (reference.empty()) return absl::InvalidArgumentError(absl::StrCat(what, ": the model has no reference to compare with"));
+    if (compare.residency == Residency::kNever) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, " needs the reference '", reference, "', but octet.reference.residency is 'never'"));
+    }
+  }
+  if (compare.guard.enabled() && compare.fraction == 0) {
+    return absl::InvalidArgumentError("octet.guard judges live comparisons: octet.compare.fraction must be above 0");
+  }
+  if (!kept && primary == reference && !primary.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("octet.reference.residency: the reference '", reference, "' is the primary and must stay in memory"));
+  }
+  if (!kept && settings.traffic.weights.contains(std::string(reference))) {
+    return absl::InvalidArgumentError(absl::StrCat("octet.weights sends requests to the reference '", reference,
+                                                   "': octet.reference.residency must be 'always'"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ModelSettings> ParseModelSettings(const std::string& text, absl::string_view model) {

@@ -143,7 +143,7 @@ absl::StatusOr<inference::ModelMetadataResponse> ModelMetadataView(const Reposit
       if (entry.served != nullptr) absl::StrAppend(&names, names.empty() ? "" : ",", variant);
     }
     properties["variants"] = names;
-    properties["primary"] = it->second.primary;
+    properties["primary"] = it->second.control->primary();
     if (!it->second.reference.empty()) properties["reference"] = it->second.reference;
   }
   return response;
@@ -199,7 +199,7 @@ inference::RepositoryIndexResponse RepositoryIndexView(const Repository& reposit
     if (model->versions.empty()) add(name, "", model->state, model->reason);
     for (const auto& [number, version] : model->versions) {
       const std::string text = absl::StrCat(number);
-      const VariantEntry& primary = version.variants.at(version.primary);
+      const VariantEntry& primary = version.variants.at(version.control->primary());
       add(name, text, primary.state, primary.reason);
       for (const auto& [variant, entry] : version.variants) {
         add(absl::StrCat(name, "@", variant), text, entry.state, entry.reason);

@@ -23,10 +23,11 @@ class VariantRecorder final : public ExecutionObserver {
     metrics_->Add(record);
   }
   void OnRequest(const RequestRecord& record) override {
-    statistics_.Add(record);
+    statistics_.Add(record, clock_->Now());
     metrics_->Add(record);
   }
   StatisticsSnapshot Statistics() const { return statistics_.Get(); }
+  LatencySummary Latency() const { return statistics_.Latency(clock_->Now()); }
 
  private:
   VariantStatistics statistics_;

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
@@ -57,7 +59,7 @@ std::map<int64_t, VersionEntry>::const_iterator LatestThatServes(
     const std::map<int64_t, VersionEntry>& versions) {
   for (auto it = versions.end(); it != versions.begin();) {
     --it;
-    if (it->second.variants.at(it->second.primary).served != nullptr) return it;
+    if (it->second.variants.at(it->second.control->primary()).served != nullptr) return it;
   }
   return std::prev(versions.end());
 }
@@ -209,8 +211,9 @@ absl::StatusOr<ModelEntry> Repository::LoadModel(const std::string& model) {
     return absl::InvalidArgumentError(
         absl::StrCat("model name '", model, "': '@' is reserved for variants"));
   }
-  OCTET_ASSIGN_OR_RETURN(const ModelSettings settings,
-                         ReadModelSettings((folder / "config.pbtxt").string(), model));
+  OCTET_ASSIGN_OR_RETURN(ModelSettings read, ReadModelSettings((folder / "config.pbtxt").string(), model));
+  const auto owned = std::make_shared<const ModelSettings>(std::move(read));
+  const ModelSettings& settings = *owned;
   for (const std::string& warning : settings.warnings) {
     Log(Severity::kWarning, "config.pbtxt", {{"model", model}, {"warning", warning}});
   }
@@ -222,6 +225,7 @@ absl::StatusOr<ModelEntry> Repository::LoadModel(const std::string& model) {
                      on_disk.empty() ? "none" : absl::StrJoin(on_disk, ", ")));
   }
   ModelEntry entry;
+  entry.settings = owned;
   for (int64_t version : wanted) {
     VersionLoader loader(options_, settings, {model, absl::StrCat(version), ""}, scheduler_,
                          metrics_, clock_);
@@ -259,6 +263,7 @@ void Repository::Swap(const std::string& model, std::shared_ptr<const ModelEntry
 
 void Repository::Retire(std::shared_ptr<const ModelEntry> entry) {
   for (const auto& [version, version_entry] : entry->versions) {
+    version_entry.control->ClearTargets();
     for (const auto& [name, variant] : version_entry.variants) {
       if (variant.served != nullptr) scheduler_->Close(variant.served->queue);
     }
@@ -296,44 +301,97 @@ absl::StatusOr<std::shared_ptr<const ModelEntry>> Repository::FindModel(
   return it->second;
 }
 
-absl::StatusOr<std::shared_ptr<const ServedVariant>> Repository::Find(
-    absl::string_view name, absl::string_view version, absl::string_view variant) const {
-  OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const ModelEntry> model, FindModel(name));
+absl::StatusOr<Repository::Located> Repository::Locate(absl::string_view name, absl::string_view version,
+                                                       absl::string_view variant) const {
+  Located located;
+  OCTET_ASSIGN_OR_RETURN(located.model, FindModel(name));
   const size_t at = name.find('@');
-  absl::string_view wanted = at == absl::string_view::npos ? variant : name.substr(at + 1);
-  if (!variant.empty() && variant != wanted) {
+  located.variant = at == absl::string_view::npos ? variant : name.substr(at + 1);
+  if (!variant.empty() && variant != located.variant) {
     return absl::InvalidArgumentError(absl::StrCat(
         "model name '", name, "' and parameter variant '", variant, "' ask for two variants"));
   }
-  if (at != absl::string_view::npos && wanted.empty()) {
+  if (at != absl::string_view::npos && located.variant.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("model name '", name, "' has no variant after '@'"));
   }
-  const std::string what = absl::StrCat("model '", name.substr(0, at), "'");
-  if (model->versions.empty()) return NotReady(what, model->state, model->reason);
-  auto found = model->versions.end();
+  const std::map<int64_t, VersionEntry>& versions = located.model->versions;
+  located.what = absl::StrCat("model '", name.substr(0, at), "'");
+  if (versions.empty()) return NotReady(located.what, located.model->state, located.model->reason);
+  auto found = versions.end();
   if (version.empty()) {
-    found = LatestThatServes(model->versions);
+    found = LatestThatServes(versions);
   } else {
     int64_t number = 0;
-    found =
-        absl::SimpleAtoi(version, &number) ? model->versions.find(number) : model->versions.end();
-    if (found == model->versions.end()) {
-      return absl::NotFoundError(absl::StrCat(what, " has no version '", version,
-                                              "'; loaded are: ", KeysOf(model->versions)));
+    found = absl::SimpleAtoi(version, &number) ? versions.find(number) : versions.end();
+    if (found == versions.end()) {
+      return absl::NotFoundError(absl::StrCat(located.what, " has no version '", version,
+                                              "'; loaded are: ", KeysOf(versions)));
     }
   }
-  const VersionEntry& entry = found->second;
-  auto chosen = entry.variants.find(wanted.empty() ? entry.primary : std::string(wanted));
-  if (chosen == entry.variants.end()) {
+  located.version = &found->second;
+  return located;
+}
+
+namespace {
+
+absl::StatusOr<std::shared_ptr<const ServedVariant>> ServedAs(const VersionEntry& version, const std::string& variant,
+                                                              absl::string_view what) {
+  auto chosen = version.variants.find(variant);
+  if (chosen == version.variants.end()) {
     return absl::NotFoundError(
-        absl::StrCat(what, " has no variant '", wanted, "'; there are: ", KeysOf(entry.variants)));
+        absl::StrCat(what, " has no variant '", variant, "'; there are: ", KeysOf(version.variants)));
   }
   if (chosen->second.served == nullptr) {
     return NotReady(absl::StrCat(what, " variant '", chosen->first, "'"), chosen->second.state,
                     chosen->second.reason);
   }
   return chosen->second.served;
+}
+
+absl::StatusOr<std::optional<std::string>> StickyKey(const std::string& name, const Parameters& parameters) {
+  if (name.empty()) return std::nullopt;
+  auto it = parameters.find(name);
+  if (it == parameters.end()) return std::nullopt;
+  if (const auto* text = std::get_if<std::string>(&it->second)) return *text;
+  if (const auto* number = std::get_if<int64_t>(&it->second)) return absl::StrCat(*number);
+  if (const auto* number = std::get_if<uint64_t>(&it->second)) return absl::StrCat(*number);
+  return absl::InvalidArgumentError(
+      absl::StrCat("parameter '", name, "' (octet.sticky_parameter) must be a string or a whole number"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const ServedVariant>> Repository::Find(
+    absl::string_view name, absl::string_view version, absl::string_view variant) const {
+  OCTET_ASSIGN_OR_RETURN(const Located located, Locate(name, version, variant));
+  return ServedAs(*located.version,
+                  located.variant.empty() ? located.version->control->primary() : std::string(located.variant),
+                  located.what);
+}
+
+absl::StatusOr<Route> Repository::RouteOf(absl::string_view name, absl::string_view version, absl::string_view variant,
+                                          const Parameters& parameters) const {
+  OCTET_ASSIGN_OR_RETURN(const Located located, Locate(name, version, variant));
+  Route route;
+  route.control = located.version->control;
+  std::string wanted(located.variant);
+  const bool named = !wanted.empty();
+  if (!named) {
+    OCTET_ASSIGN_OR_RETURN(const std::optional<std::string> key,
+                           StickyKey(route.control->traffic().sticky_parameter, parameters));
+    wanted = route.control->Intended(key);
+  }
+  route.pair = route.control->pair(wanted);
+  if (!named && route.pair != nullptr && route.pair->tripped()) {
+    auto reference = located.version->variants.find(route.control->reference());
+    if (reference != located.version->variants.end() && reference->second.served != nullptr) {
+      route.variant = reference->second.served;
+      return route;
+    }
+  }
+  OCTET_ASSIGN_OR_RETURN(route.variant, ServedAs(*located.version, wanted, located.what));
+  return route;
 }
 
 }  // namespace octet::server

@@ -25,12 +25,16 @@
 #include "engine/program.h"
 #include "proto/model_config.pb.h"
 #include "server/clock.h"
+#include "server/comparison/version_control.h"
 #include "server/loader.h"
 #include "server/metrics.h"
 #include "server/model_settings.h"
 #include "server/recorder.h"
 #include "server/scheduler.h"
+#include "server/request.h"
 #include "server/signature.h"
+#include "server/uncertainty_window.h"
+#include "server/variant_loader.h"
 
 namespace octet::server {
 
@@ -47,6 +51,8 @@ struct ServedVariant {
   absl::Duration default_timeout = absl::InfiniteDuration();  // default_queue_policy
   int64_t file_bytes = 0;
   absl::Duration load_time;
+  RecordedFigures recorded;                        // in the file, by whoever made it
+  std::shared_ptr<UncertaintyWindow> uncertainty;  // of variants that draw several answers; else null
 };
 
 struct VariantEntry {
@@ -57,15 +63,24 @@ struct VariantEntry {
 
 struct VersionEntry {
   std::map<std::string, VariantEntry> variants;
-  std::string primary;    // answers when the client names none
+  std::string primary;    // as loaded: answers when the client names none
   std::string reference;  // what others are compared with; empty: none
+  std::shared_ptr<VersionControl> control;  // both as they are now, traffic, comparison, guard; never null
 };
 
 struct ModelEntry {
   ModelState state = ModelState::kLoading;
   std::string reason;
+  std::shared_ptr<const ModelSettings> settings;
   inference::ModelConfig config;  // effective, of the latest version's primary
   std::map<int64_t, VersionEntry> versions;
+};
+
+// Who answers a request, and the pair that its answer is compared in.
+struct Route {
+  std::shared_ptr<const ServedVariant> variant;
+  std::shared_ptr<VersionControl> control;
+  std::shared_ptr<Pair> pair;  // null: not compared
 };
 
 using RepositorySnapshot = std::map<std::string, std::shared_ptr<const ModelEntry>>;
@@ -76,6 +91,7 @@ struct RepositoryOptions {
   int max_queued = 1024;
   int64_t max_activation_bytes = int64_t{2} << 30;  // server.h
   std::string isa;  // for the log
+  int cpu_threads = 1;  // that compute: what octet.compare.max_cpu_share is a share of
 };
 
 // Thread-safe.
@@ -107,6 +123,22 @@ class Repository {
                                                             absl::string_view version,
                                                             absl::string_view variant) const;
 
+  // The same for a request, whose parameters may hold the sticky key: one that names no variant goes where traffic weights
+  // send it, or to the reference when the guard has tripped. Errors: those of Find; kInvalidArgument (a sticky parameter
+  // that is neither text nor a whole number).
+  absl::StatusOr<Route> RouteOf(absl::string_view name, absl::string_view version, absl::string_view variant,
+                                const Parameters& parameters) const;
+
+  // Brings the reference of a version into memory, or lets it go, in the background; nothing when it already is as wished.
+  // A reference that answers (as primary, by weight, for a tripped variant) stays. `pressure`: what memory is short of;
+  // empty: it was there for a while only.
+  void LoadReference(const std::string& model, const std::string& version);
+  void EvictReference(const std::string& model, const std::string& version, const std::string& pressure);
+
+  // Evicts references while a model holds more than its octet.memory.limit_bytes, or the process more than `limit_bytes`.
+  void RelievePressure(int64_t resident_bytes, int64_t limit_bytes);
+  int64_t reference_evictions() const { return evictions_.load(std::memory_order_relaxed); }
+
   // The model that a name's part before '@' means. Errors: kNotFound.
   absl::StatusOr<std::shared_ptr<const ModelEntry>> FindModel(absl::string_view name) const;
 
@@ -117,6 +149,14 @@ class Repository {
   absl::StatusOr<std::vector<std::string>> ScanModels() const;
   absl::Status LoadNow(const std::string& model);
   absl::StatusOr<ModelEntry> LoadModel(const std::string& model);
+  struct Located {
+    std::shared_ptr<const ModelEntry> model;
+    const VersionEntry* version = nullptr;
+    absl::string_view variant;  // that the name or parameter asks for; empty: none
+    std::string what;           // "model 'x'"
+  };
+  absl::StatusOr<Located> Locate(absl::string_view name, absl::string_view version, absl::string_view variant) const;
+  void ChangeReference(const std::string& model, const std::string& version, bool resident, const std::string& pressure);
   void Swap(const std::string& model, std::shared_ptr<const ModelEntry> entry);
   void Retire(std::shared_ptr<const ModelEntry> entry);
 
@@ -127,6 +167,7 @@ class Repository {
   Loader* const loader_;
 
   std::atomic<bool> stopping_{false};
+  std::atomic<int64_t> evictions_{0};
   mutable absl::Mutex mu_;
   mutable absl::CondVar loaded_;
   RepositorySnapshot models_ ABSL_GUARDED_BY(mu_);

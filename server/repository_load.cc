@@ -18,8 +18,23 @@ namespace octet::server {
 absl::StatusOr<VersionEntry> VersionLoader::Load() {
   const std::string original = OriginalPath();
   std::error_code ec;
-  if (std::filesystem::exists(original, ec)) LoadFile(original, "");
-  for (const auto& [variant, path] : TwinFiles()) LoadFile(path, variant);
+  const bool has_original = std::filesystem::exists(original, ec);
+  std::map<std::string, std::string> twins = TwinFiles();
+  // A reference that is not kept is known by its name alone until it is wanted.
+  std::string reference = settings_.reference;
+  if (reference.empty() && has_original) reference = "f32";
+  // Without a file of the primary's, model.onnx may be the primary under a name that only its content tells.
+  const bool primary_elsewhere = twins.contains(settings_.primary) && settings_.primary != reference;
+  if (!primary_elsewhere || KeepsReference(reference)) reference.clear();
+  if (has_original && reference != "f32") LoadFile(original, "");
+  if (has_original && reference == "f32") original_variant_ = "f32";
+  for (const auto& [variant, path] : twins) {
+    if (variant != reference) LoadFile(path, variant);
+  }
+  if ((reference == "f32" && has_original) || twins.contains(reference)) {
+    entry_.variants[reference] = {ModelState::kUnavailable, "not in memory: octet.reference.residency is not 'always'",
+                                  nullptr};
+  }
   for (const std::string& wanted : settings_.variants) {
     if (entry_.variants.contains(wanted)) continue;
     entry_.variants[wanted] = {
@@ -38,7 +53,58 @@ absl::StatusOr<VersionEntry> VersionLoader::Load() {
     }
     return status;
   }
+  MakeControl();
   return std::move(entry_);
+}
+
+VersionEntry VersionLoader::LoadReference(VersionEntry entry) {
+  entry_ = std::move(entry);
+  const std::map<std::string, std::string> twins = TwinFiles();
+  const std::string reference = entry_.reference;
+  const auto twin = twins.find(reference);
+  const std::string path = twin != twins.end() ? twin->second : OriginalPath();
+  entry_.variants.erase(reference);
+  std::string found = reference;
+  absl::StatusOr<std::shared_ptr<const ServedVariant>> served = TryFile(path, twin != twins.end() ? reference : "", &found);
+  if (served.ok() && found != reference) {
+    scheduler_->Close((*served)->queue);
+    served = absl::FailedPreconditionError(absl::StrCat(path, " holds variant '", found, "', not '", reference, "'"));
+  }
+  VariantEntry& entered = entry_.variants[reference];
+  if (!served.ok()) {
+    Log(Severity::kError, "reference not loaded",
+        {{"model", labels_.model}, {"variant", reference}, {"error", served.status().ToString()}});
+    entered = {ModelState::kUnavailable, std::string(served.status().message()), nullptr};
+    return std::move(entry_);
+  }
+  entered = {ModelState::kReady, "", *served};
+  entry_.control->SetTarget(reference, ReplayTarget{{*served, &(*served)->signature}, (*served)->program});
+  return std::move(entry_);
+}
+
+bool VersionLoader::KeepsReference(const std::string& reference) const {
+  return ResidencyOf(settings_, settings_.primary, reference) == ComparisonSettings::Residency::kAlways;
+}
+
+void VersionLoader::MakeControl() {
+  const ComparisonSettings& compare = settings_.comparison;
+  ControlOptions control;
+  control.model = labels_.model;
+  control.version = labels_.version;
+  control.primary = entry_.primary;
+  control.reference = entry_.reference;
+  control.traffic = settings_.traffic;
+  control.fraction = compare.fraction;
+  control.max_comparison_cpus = compare.max_cpu_share * options_.cpu_threads;
+  control.window = compare.window;
+  control.guard = compare.guard;
+  control.reference_sampled = ResidencyOf(settings_, entry_.primary, entry_.reference) == ComparisonSettings::Residency::kSampled;
+  for (const auto& [name, variant] : entry_.variants) control.variants.push_back(name);
+  entry_.control = std::make_shared<VersionControl>(std::move(control), clock_->Now());
+  for (const auto& [name, variant] : entry_.variants) {
+    if (variant.served == nullptr) continue;
+    entry_.control->SetTarget(name, ReplayTarget{{variant.served, &variant.served->signature}, variant.served->program});
+  }
 }
 
 std::string VersionLoader::OriginalPath() const {
@@ -141,6 +207,7 @@ absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
   }
   served->program = std::move(file.program);
   served->file_bytes = file.file_bytes;
+  served->recorded = std::move(file.recorded);
   served->recorder =
       std::make_shared<VariantRecorder>(metrics_->ForVariant(served->labels), clock_);
   OpenQueue(served.get());
@@ -227,7 +294,13 @@ absl::Status VersionLoader::ChooseRoles() {
   if (entry_.primary.empty()) entry_.primary = entry_.variants.begin()->first;
   entry_.reference = settings_.reference;
   if (entry_.reference.empty() && entry_.variants.contains("f32")) entry_.reference = "f32";
-  return absl::OkStatus();
+  for (const auto& [variant, share] : settings_.traffic.weights) {
+    if (!entry_.variants.contains(variant)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("config.pbtxt: octet.weights names variant '", variant, "'; there are: ", names));
+    }
+  }
+  return CheckRoles(settings_, entry_.primary, entry_.reference);
 }
 
 }  // namespace octet::server

@@ -32,6 +32,9 @@ class VersionLoader {
   // there).
   absl::StatusOr<VersionEntry> Load();
 
+  // The entry of a loaded version with its reference in memory, or with the reason why it cannot be. Requires: it is not.
+  VersionEntry LoadReference(VersionEntry entry);
+
  private:
   std::string OriginalPath() const;
   std::map<std::string, std::string> TwinFiles() const;  // variant -> path
@@ -44,6 +47,8 @@ class VersionLoader {
   void OpenQueue(ServedVariant* served);
   void LogLoaded(const ServedVariant& served) const;
   absl::Status ChooseRoles();
+  bool KeepsReference(const std::string& reference) const;
+  void MakeControl();
 
   const RepositoryOptions& options_;
   const ModelSettings& settings_;

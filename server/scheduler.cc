@@ -88,6 +88,7 @@ void Scheduler::Submit(const std::shared_ptr<VariantQueue>& queue, std::shared_p
         if (first) timer_.Signal();
       }
       queue->Push(std::move(job));
+      waiting_.fetch_add(1, std::memory_order_relaxed);
       work_.SignalAll();
       return;
     }
@@ -168,6 +169,7 @@ bool Scheduler::Idle(const VariantQueue& queue) const {
 }
 
 void Scheduler::Forget(const Job* job) {
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
   if (job->deadline < absl::InfiniteFuture()) deadlines_.erase({job->deadline, job});
 }
 
@@ -197,6 +199,7 @@ void Scheduler::RunTimer() {
         if (it == queue->pending().end()) continue;
         std::shared_ptr<Job> owned = *it;
         queue->Remove(job);
+        waiting_.fetch_sub(1, std::memory_order_relaxed);
         absl::Status status = Expired(*owned);
         expired.push_back({queue, std::move(owned), std::move(status)});
         break;

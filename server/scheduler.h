@@ -7,6 +7,7 @@
 #ifndef OCTET_SERVER_SCHEDULER_H_
 #define OCTET_SERVER_SCHEDULER_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <set>
@@ -65,6 +66,8 @@ class Scheduler {
   void Stop(absl::Time deadline);
 
   int QueueDepth(const VariantQueue& queue) const;
+  // Requests that wait, over all queues; takes no lock.
+  int waiting() const { return waiting_.load(std::memory_order_relaxed); }
   int slots() const { return options_.slots; }
   int threads_per_slot() const { return options_.threads_per_slot; }
 
@@ -109,6 +112,7 @@ class Scheduler {
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+  std::atomic<int> waiting_{0};
   std::vector<std::thread> threads_;
 };
 

@@ -19,14 +19,17 @@
 #include "base/status.h"
 #include "kernels/onednn.h"
 #include "server/clock.h"
+#include "server/comparison/comparer.h"
 #include "server/http_server.h"
 #include "server/in_flight.h"
 #include "server/loader.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/octet_service.h"
 #include "server/protocol_views.h"
 #include "server/repository.h"
 #include "server/rpc_service.h"
+#include "server/sample.h"
 #include "server/scheduler.h"
 #include "server/variant_loader.h"
 #include "server/web/web_page.h"
@@ -55,9 +58,11 @@ class ServerImpl final : public Server {
         specialiser_(1, kMaxQueuedSpecialisations),
         scheduler_({options.slots, threads, MakeEngineContext}, &clock_, &specialiser_),
         repository_({options.repository, options.default_max_batch, options.max_queued,
-                     options.max_activation_bytes, cpu.isa},
+                     options.max_activation_bytes, cpu.isa, threads * options.slots},
                     &scheduler_, &metrics_, &clock_, &loader_),
-        service_(Environment()) {}
+        comparer_(ComparerHooks(), &clock_, &specialiser_),
+        service_(Environment()),
+        octet_service_(OctetServiceEnvironment()) {}
   ~ServerImpl() override { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Listen();
@@ -70,6 +75,9 @@ class ServerImpl final : public Server {
 
  private:
   RpcEnvironment Environment();
+  OctetEnvironment OctetServiceEnvironment();
+  ComparerOptions ComparerHooks();
+  void KeepHouse();
   absl::Status ListenGrpc();
   HttpResponse AnswerHealth(absl::string_view path) const;
   HttpResponse AnswerMetrics(absl::string_view path) const;
@@ -86,28 +94,76 @@ class ServerImpl final : public Server {
   Scheduler scheduler_;
   Repository repository_;
   Loader loader_{1, kMaxQueuedLoads};  // ended before all above, which its tasks use
+  Comparer comparer_;
   RpcService service_;
+  OctetService octet_service_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<HttpServer> metrics_http_;
   std::thread when_loaded_;  // reports readiness once
+  std::thread housekeeper_;  // lets references go under memory pressure
   ServerPorts ports_;
   int64_t baseline_bytes_ =
       0;  // before the first load, without pages of files: code comes in as it first runs
   std::atomic<bool> draining_{false};
+  absl::Mutex house_mu_;
+  absl::CondVar house_;
   absl::Mutex shutdown_mu_;
   bool stopped_ ABSL_GUARDED_BY(shutdown_mu_) = false;
 };
 
 RpcEnvironment ServerImpl::Environment() {
   RpcEnvironment environment;
-  environment.infer = {&repository_, &scheduler_, &metrics_, &clock_, &in_flight_, {}};
+  environment.infer = {&repository_, &scheduler_, &metrics_, &clock_, &in_flight_, &comparer_, {}};
   environment.infer.limits.max_decoded_bytes = options_.max_message_bytes;
   environment.repository = &repository_;
   environment.ready = [this] { return ready(); };
   environment.models_changed = [this] { UpdateHealth(); };
   environment.version = options_.version;
   return environment;
+}
+
+OctetEnvironment ServerImpl::OctetServiceEnvironment() {
+  OctetEnvironment environment;
+  environment.source = {&repository_, &scheduler_};
+  environment.clock = &clock_;
+  environment.repository_root = options_.repository;
+  environment.make_context = MakeEngineContext;
+  environment.fill_server = [this](v1::ServerFigures* figures) {
+    figures->set_version(options_.version);
+    figures->set_isa(cpu_.isa);
+    figures->set_slots(options_.slots);
+    figures->set_threads_per_slot(threads_);
+    figures->set_resident_bytes(ResidentBytes());
+    figures->set_baseline_bytes(baseline_bytes_ + ResidentFileBytes());
+    figures->set_requests_in_flight_bytes(in_flight_.bytes());
+    figures->set_comparison_queued_bytes(comparer_.queued_bytes());
+    figures->set_unix_seconds(absl::ToDoubleSeconds(clock_.Now() - absl::UnixEpoch()));
+  };
+  return environment;
+}
+
+ComparerOptions ServerImpl::ComparerHooks() {
+  ComparerOptions hooks;
+  hooks.make_context = MakeEngineContext;
+  hooks.busy = [this] { return scheduler_.waiting() > 0; };
+  hooks.load_reference = [this](const VersionControl& control) {
+    repository_.LoadReference(control.model(), control.version());
+  };
+  hooks.evict_reference = [this](const VersionControl& control) {
+    repository_.EvictReference(control.model(), control.version(), "");
+  };
+  return hooks;
+}
+
+void ServerImpl::KeepHouse() {
+  constexpr double kFull = 0.95;  // of what the process may hold
+  const auto limit = static_cast<int64_t>(kFull * static_cast<double>(MemoryLimitBytes()));
+  absl::MutexLock lock(&house_mu_);
+  while (!draining_) {
+    house_.WaitWithTimeout(&house_mu_, absl::Seconds(1));
+    if (!draining_) repository_.RelievePressure(ResidentBytes(), limit);
+  }
 }
 
 absl::Status ServerImpl::ListenGrpc() {
@@ -122,6 +178,7 @@ absl::Status ServerImpl::ListenGrpc() {
   const std::string listen = absl::StrCat(options_.address, ":", options_.grpc_port);
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&service_);
+  builder.RegisterService(&octet_service_);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_message_bytes));
   builder.SetMaxSendMessageSize(-1);
   // Two servers on one port would share its clients silently.
@@ -170,6 +227,7 @@ absl::Status ServerImpl::LoadModels() {
          {"failed_models", failed_models},
          {"resident_bytes", ResidentBytes()}});
   });
+  housekeeper_ = std::thread([this] { KeepHouse(); });
   return absl::OkStatus();
 }
 
@@ -178,6 +236,7 @@ void ServerImpl::UpdateHealth() {
   grpc::HealthCheckServiceInterface* health = grpc_->GetHealthCheckService();
   health->SetServingStatus("", true);
   health->SetServingStatus("inference.GRPCInferenceService", true);
+  health->SetServingStatus("octet.v1.Octet", true);
   for (const auto& [name, model] : repository_.snapshot()) {
     health->SetServingStatus(name, model->state == ModelState::kReady);
   }
@@ -189,6 +248,12 @@ HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
   if (path == "/v2/health/ready") {
     if (ready()) return {200, "text/plain; charset=utf-8", "ready\n"};
     return {503, "text/plain; charset=utf-8", draining_ ? "draining\n" : "loading\n"};
+  }
+  if (path == "/api/v1/variants") {
+    const absl::StatusOr<v1::ListVariantsResponse> list = octet_service_.List("");
+    const absl::StatusOr<std::string> json = list.ok() ? ToJson(*list) : list.status();
+    if (json.ok()) return {200, "application/json", *json};
+    return {503, "text/plain; charset=utf-8", absl::StrCat(json.status().message(), "\n")};
   }
   absl::string_view model = path;
   if (absl::ConsumePrefix(&model, "/v2/models/") && absl::ConsumeSuffix(&model, "/ready")) {
@@ -204,7 +269,8 @@ HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
     return {503, "text/plain; charset=utf-8", "not ready\n"};
   }
   return {404, "text/plain; charset=utf-8",
-          "served here: /, /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready\n"};
+          "served here: /, /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready, "
+          "/api/v1/variants\n"};
 }
 
 HttpResponse ServerImpl::AnswerMetrics(absl::string_view path) const {
@@ -214,14 +280,12 @@ HttpResponse ServerImpl::AnswerMetrics(absl::string_view path) const {
 
 MetricsSample ServerImpl::Sample() const {
   MetricsSample sample;
-  for (const std::shared_ptr<const ServedVariant>& served : repository_.Served()) {
-    sample.variants.push_back({served->labels, served->program->Memory(), served->program->Cache(),
-                               served->file_bytes, served->load_time,
-                               scheduler_.QueueDepth(*served->queue)});
-  }
+  SampleRepository(repository_, scheduler_, absl::Now(), &sample);
   sample.resident_bytes = ResidentBytes();
   sample.baseline_bytes = baseline_bytes_ + ResidentFileBytes();
+  sample.memory_limit_bytes = MemoryLimitBytes();
   sample.requests_bytes = in_flight_.bytes();
+  sample.comparison_queued_bytes = comparer_.queued_bytes();
   return sample;
 }
 
@@ -232,6 +296,11 @@ void ServerImpl::Shutdown(absl::Duration drain) {
   const absl::Time deadline = absl::Now() + drain;
   draining_ = true;
   repository_.StopLoading();
+  comparer_.Stop();
+  {
+    absl::MutexLock house(&house_mu_);
+    house_.SignalAll();
+  }
   if (grpc_ != nullptr) {
     Log(Severity::kInfo, "draining", {{"seconds", absl::ToDoubleSeconds(drain)}});
     grpc_->GetHealthCheckService()->SetServingStatus(false);
@@ -247,6 +316,7 @@ void ServerImpl::Shutdown(absl::Duration drain) {
   }
   metrics_.SetSampler(nullptr);
   if (when_loaded_.joinable()) when_loaded_.join();
+  if (housekeeper_.joinable()) housekeeper_.join();
   metrics_http_.reset();
   http_.reset();
   if (grpc_ != nullptr) Log(Severity::kInfo, "stopped");

@@ -34,14 +34,20 @@ void VariantStatistics::Add(const BatchRecord& record, absl::Time now) {
   batch.output.Add(record.times.output);
 }
 
-void VariantStatistics::Add(const RequestRecord& record) {
+void VariantStatistics::Add(const RequestRecord& record, absl::Time now) {
   absl::MutexLock lock(&mu_);
+  if (record.status.ok()) latency_.Add(record.total, now);
   (record.status.ok() ? counts_.success : counts_.fail).Add(record.total);
   if (!record.executed) return;
   counts_.queue.Add(record.queue);
   counts_.compute_input.Add(record.times.input);
   counts_.compute_infer.Add(record.times.infer);
   counts_.compute_output.Add(record.times.output);
+}
+
+LatencySummary VariantStatistics::Latency(absl::Time now) const {
+  absl::MutexLock lock(&mu_);
+  return latency_.Summary(now);
 }
 
 StatisticsSnapshot VariantStatistics::Get() const {

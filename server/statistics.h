@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/latency_window.h"
 #include "server/observer.h"
 
 namespace octet::server {
@@ -41,12 +42,14 @@ struct StatisticsSnapshot {
 class VariantStatistics {
  public:
   void Add(const BatchRecord& record, absl::Time now);
-  void Add(const RequestRecord& record);
+  void Add(const RequestRecord& record, absl::Time now);
   StatisticsSnapshot Get() const;
+  LatencySummary Latency(absl::Time now) const;  // of answered requests
 
  private:
   mutable absl::Mutex mu_;
   StatisticsSnapshot counts_ ABSL_GUARDED_BY(mu_);
+  LatencyWindow latency_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace octet::server

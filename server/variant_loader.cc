@@ -98,6 +98,7 @@ absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path,
   if (auto it = graph.metadata.find("ai.octet.source_sha256"); it != graph.metadata.end()) {
     loaded.source_sha256 = it->second;
   }
+  loaded.recorded = ReadRecorded(graph);
   graph::FreeBatch(&graph);
   OCTET_ASSIGN_OR_RETURN(loaded.program, engine::Program::Compile(std::move(graph), options));
   return loaded;

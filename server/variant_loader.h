@@ -4,15 +4,35 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/program.h"
+#include "graph/graph.h"
 #include "proto/model_config.pb.h"
 #include "server/signature.h"
 
 namespace octet::server {
+
+// What a compressed file says about itself (docs/format.md).
+struct RecordedFigures {
+  struct Output {
+    std::string name;
+    std::optional<double> top1_agreement;  // absent: no classes
+    double sqnr_db = 0, cosine = 0;
+    int64_t samples = 0;
+  };
+  struct Layer {
+    std::string node, op, scheme;
+    double sqnr_db = 0;
+  };
+  std::vector<Output> outputs;
+  std::vector<Layer> layers;
+};
+RecordedFigures ReadRecorded(const graph::Graph& graph);
 
 struct LoadedFile {
   std::shared_ptr<engine::Program> program;
@@ -20,6 +40,7 @@ struct LoadedFile {
   std::string source_sha256;  // ai.octet.source_sha256: digest of the float original; empty when
                               // not recorded
   int64_t file_bytes = 0;
+  RecordedFigures recorded;
 };
 absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path,
                                          const engine::CompileOptions& options = {});

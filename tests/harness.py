@@ -35,6 +35,19 @@ def make_stubs(source, build):
     return grpc_service_pb2, grpc_service_pb2_grpc
 
 
+def make_octet_stubs(source, build):
+    """The same for Octet's own service, octet.v1: (messages, services)."""
+    proto = pathlib.Path(source) / "proto"
+    build = pathlib.Path(build)
+    build.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["protoc", f"-I{proto}", f"--python_out={build}", f"--grpc_out={build}",
+                    "--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin", str(proto / "octet/v1/octet.proto")], check=True)
+    if str(build) not in sys.path:
+        sys.path.insert(0, str(build))
+    from octet.v1 import octet_pb2, octet_pb2_grpc  # pylint: disable=import-outside-toplevel,import-error
+    return octet_pb2, octet_pb2_grpc
+
+
 class Server:
     """A running `octet serve` on ports that the system chose, and a stub connected to it; not yet ready."""
 
