@@ -17,9 +17,9 @@ constexpr char kHead[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
     "content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\"><title>%s: variants compared</title>\n"
     "<style>body{font:15px/1.45 sans-serif;margin:0 auto;max-width:1100px;padding:16px;background:#fff;color:#222}"
-    "table{border-collapse:collapse;margin:12px 0;display:block;overflow-x:auto}th,td{padding:4px 10px;text-align:right;"
+    "table{border-collapse:collapse;margin:12px 0;display:block;overflow-x:auto}th,td{padding:4px 8px;text-align:right;"
     "border-bottom:1px solid #ddd;white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{border-bottom:"
-    "2px solid #888;vertical-align:bottom}caption{text-align:left;font-weight:bold;padding:4px 0}.pick{border-left:5px solid "
+    "2px solid #888;vertical-align:bottom;white-space:normal}caption{text-align:left;font-weight:bold;padding:4px 0}.pick{border-left:5px solid "
     "#0072b2;padding:6px 14px;background:#eef5fa}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));"
     "gap:8px}svg{width:100%%;height:auto}.note{color:#555}@media(prefers-color-scheme:dark){body{background:#181a1d;"
     "color:#ddd}th,td{border-color:#3a3d42}.pick{background:#1d2b36;border-color:#56b4e9}.note{color:#aaa}}</style></head>"
@@ -120,6 +120,9 @@ std::string LatencyPlot(const Comparison& c, const BatchTiming VariantFigures::*
   plot.y_label = "share of runs, %";
   plot.x_scale = Plot::Scale::kLog;
   plot.y_from_zero = true;
+  plot.y_end = 100;
+  plot.width = 520;
+  plot.height = 320;
   for (size_t i = 0; i < c.variants.size(); ++i) {
     std::vector<double> sorted = (c.variants[i].*timing).seconds;
     std::sort(sorted.begin(), sorted.end());
@@ -220,8 +223,7 @@ std::string ComparisonHtml(const Comparison& c, const Recommendation& r, const B
                   EscapeMarkup(c.data), "; ", EscapeMarkup(c.machine),
                   c.server.empty() ? absl::StrCat(", ", c.threads, " threads") : "", "; reference ",
                   EscapeMarkup(c.variants[c.reference].name), ".</p>\n<section class=\"pick\" aria-label=\"Recommendation\">",
-                  "<p><strong>Recommended: ", EscapeMarkup(c.variants[r.variant].name), ".</strong> ", EscapeMarkup(r.reason),
-                  ".</p><ul>");
+                  "<p><strong>Recommended:</strong> ", EscapeMarkup(r.reason), ".</p><ul>");
   for (const std::string& line : r.rejected) absl::StrAppend(&html, "<li>not ", EscapeMarkup(line), "</li>");
   absl::StrAppendFormat(&html,
                         "</ul><p class=\"note\">Bounds: the 95 %% interval (Wilson) of top-1 agreement above %.2f %%; outputs that "

@@ -62,6 +62,10 @@ struct Axis {
     }
   }
 
+  void End(double end) {
+    high = end;
+    while (ticks.size() > 1 && ticks.back() > end) ticks.pop_back();
+  }
   bool Shows(double v) const { return std::isfinite(v) && (scale == Plot::Scale::kLinear || v > 0); }
   double At(double v) const { return ((scale == Plot::Scale::kLog ? std::log10(v) : v) - low) / (high - low); }
 };
@@ -180,6 +184,7 @@ std::string Svg(const Plot& plot) {
                         EscapeMarkup(plot.x_label),
                         names.empty() ? "" : EscapeMarkup(absl::StrCat(" of ", absl::StrJoin(names, ", "))), kStyle, kLeft,
                         EscapeMarkup(plot.title));
+  if (plot.y_end.has_value() && plot.y_scale == Plot::Scale::kLinear) drawing.y.End(*plot.y_end);
   drawing.Grid();
   drawing.Legend();
   for (const PlotSeries& s : plot.series) drawing.Series(s);
