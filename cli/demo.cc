@@ -29,7 +29,7 @@
 #include "models/embedded.h"
 
 ABSL_FLAG(bool, once, false, "demo: exit after the table instead of staying up");
-ABSL_FLAG(std::string, json, "", "demo, compare, bench: also write the figures to this file");
+ABSL_FLAG(std::string, json, "", "demo, compare, bench, inspect --distribution: also write the figures to this file");
 ABSL_FLAG(std::string, dataset, "/usr/share/datasets/fashion-mnist",
           "demo: folder of the Fashion-MNIST files (Debian package dataset-fashion-mnist)");
 ABSL_FLAG(int64_t, calibration_images, 1000, "demo: training images used for calibration and comparison");
