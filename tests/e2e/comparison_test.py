@@ -4,6 +4,7 @@
     comparison_test.py --octet PROGRAM --source REPOSITORY
 """
 import argparse
+import gzip
 import json
 import os
 import shutil
@@ -32,8 +33,16 @@ MODEL = os.path.join(args.source, "models", "fashion-mnist", "model.onnx")
 SECONDS = 120  # upper bounds for what the comparison's thread does at the lowest priority, not waits
 
 
+DATA = "/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz"
+if not os.path.exists(DATA):
+    harness.skip("dataset-fashion-mnist is not installed (deploy/packages/test.list)")
+with gzip.open(DATA) as pixels:
+    TEST_IMAGES = np.frombuffer(pixels.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
+
+
 def images(rows, seed=1):
-    return np.random.default_rng(seed).random((rows, 1, 28, 28), dtype=np.float32)
+    """Real images, others for another seed: their classes differ, so that a broken network is wrong about some."""
+    return TEST_IMAGES[np.random.default_rng(seed).integers(0, len(TEST_IMAGES), rows)]
 
 
 def config(**settings):
@@ -42,8 +51,8 @@ def config(**settings):
 
 
 def break_scales(source, target):
-    """The same int8 network with the weights' scales of each layer in reverse order and every other one 10 times larger:
-    a valid file whose answers are wrong."""
+    """The same int8 network with the weights' scales of each layer in reverse order and every other one 10 times larger: a
+    valid file whose answers are wrong."""
     model = onnx.load(source)
     scales = {node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     changed = 0
