@@ -142,7 +142,7 @@ class ManifestsTest(unittest.TestCase):
             self.assertEqual(words[0], "serve")
             for word in words[1:]:
                 flag = word.split("=")[0].replace("-", "_").replace("__", "--", 1)
-                self.assertIn(flag, known)
+                self.assertTrue(flag in known, f"octet has no flag {flag}")
 
     def test_every_overlay_has_models_and_at_most_one_autoscaler(self):
         for name, documents in self.overlays.items():
@@ -168,8 +168,6 @@ class ManifestsTest(unittest.TestCase):
 
     def test_rules_are_those_of_prometheus(self):
         path = os.path.join(DEPLOY, "prometheus", "rules.yml")
-        if not os.path.exists(path):
-            self.skipTest("there are no rules yet")
         with open(path, encoding="utf-8") as file:
             groups = yaml.safe_load(file)["groups"]
         (rule,) = self.of_kind(self.overlays["volume-cpu"], "PrometheusRule")

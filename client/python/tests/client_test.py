@@ -208,6 +208,82 @@ class ServerTest(unittest.TestCase):
                 self.assertTrue((await client.statistics("fashion"))[0].inference_count)
         asyncio.run(run())
 
+    # ---- octet.v1
+
+    def test_variants_tell_what_compression_saves(self):
+        (version,) = self.client.variants("fashion")
+        figures = {v.name: v for v in version.variants}
+        self.assertEqual((version.primary, version.reference, set(figures)), ("f32", "f32", {"f32", "int8"}))
+        self.assertTrue(figures["int8"].in_memory)
+        ratio = figures["int8"].memory_bytes["weights"] / figures["f32"].memory_bytes["weights"]
+        self.assertTrue(0.2 < ratio < 0.35, ratio)
+        self.assertEqual(figures["int8"].memory_bytes["weights"],
+                         self.client.statistics("fashion@int8")[0].memory_bytes["weights"])
+
+    def check_comparison(self, comparison, samples):
+        self.assertEqual((comparison.reference, comparison.samples), ("f32", len(samples)))
+        (agreement,) = comparison["int8"].outputs
+        self.assertEqual((agreement.output, agreement.rows), (self.output, len(samples)))
+        # The same from answers to these samples.
+        exact, coarse = ([self.client.infer("fashion", s, variant=v)[self.output] for s in samples]
+                         for v in ("f32", "int8"))
+        equal = np.mean([a.argmax() == b.argmax() for a, b in zip(exact, coarse, strict=True)])
+        self.assertAlmostEqual(agreement.top1_agreement.value, equal)
+        signal = sum(float((a.astype(np.float64) ** 2).sum()) for a in exact)
+        noise = sum(float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in zip(exact, coarse, strict=True))
+        self.assertAlmostEqual(agreement.sqnr_db.value, 10 * np.log10(signal / noise), delta=0.1)
+        self.assertEqual(comparison["f32"].outputs, ())
+        self.assertGreater(comparison["int8"].p50_cpu_seconds, 0)
+        self.assertEqual(comparison["f32"].top1_accuracy, 1)  # labels are its own answers
+        self.assertAlmostEqual(comparison["int8"].top1_accuracy, equal)
+
+    def samples(self, count):
+        samples = [{self.input: images(1, seed)} for seed in range(count)]
+        labels = [int(self.client.infer("fashion@f32", s)[self.output].argmax()) for s in samples]
+        return samples, labels
+
+    def test_compare(self):
+        samples, labels = self.samples(40)
+        seen = []
+        self.check_comparison(self.client.compare("fashion", samples, labels=labels,
+                                                  progress=lambda done, total: seen.append((done, total))), samples)
+        self.assertTrue(all(total == 40 for _, total in seen), seen)
+
+    def test_compare_refuses_samples_by_name(self):
+        with self.assertRaisesRegex(ValueError, r"sample 0 has inputs \['pixels'\], the model \['image'\]"):
+            self.client.compare("fashion", [{"pixels": images(1)}])
+        with self.assertRaisesRegex(TypeError, "sample 1: input 'image' is FP64, the model's is FP32"):
+            self.client.compare("fashion", [{"image": images(1)}, {"image": images(1).astype(float)}])
+        with self.assertRaises(OctetError) as raised:
+            self.client.compare("nobody", timeout=30)
+        self.assertEqual(raised.exception.code, grpc.StatusCode.NOT_FOUND)
+
+    def test_primary_weights_guard_and_windows(self):
+        self.addCleanup(self.client.set_primary, "fashion", "f32")
+        self.assertEqual(self.client.set_primary("fashion", "int8").primary, "int8")
+        self.assertEqual(self.client.infer("fashion", {self.input: images(1)}).variant, "int8")
+        weights = self.client.set_weights("fashion", {"f32": 0.5, "int8": 0.5}).weights
+        self.assertEqual(weights, {"f32": 0.5, "int8": 0.5})
+        answered = {self.client.infer("fashion", {self.input: images(1)}).variant for _ in range(60)}
+        self.assertEqual(answered, {"f32", "int8"})
+        with self.assertRaises(OctetError) as raised:
+            self.client.set_weights("fashion", {"f32": 0.5})
+        self.assertEqual(raised.exception.code, grpc.StatusCode.INVALID_ARGUMENT)
+        self.client.set_weights("fashion", {})
+        (pair,) = self.client.set_guard("fashion", min_top1_agreement=0.25, compare_fraction=0.001).pairs
+        self.assertEqual((pair.variant, pair.guard.min_top1_agreement, pair.guard.min_sqnr_db), ("int8", 0.25, None))
+        (pair,) = self.client.reset_windows("fashion").pairs
+        self.assertEqual(pair.outputs, ())
+
+    def test_octet_service_from_asyncio(self):
+        async def run():
+            samples, labels = self.samples(20)
+            async with AsyncClient(self.address) as client:
+                self.check_comparison(await client.compare("fashion", samples, labels=labels), samples)
+                self.assertEqual([v.model for v in await client.variants()], ["fashion"])
+                self.assertEqual((await client.reset_windows("fashion")).model, "fashion")
+        asyncio.run(run())
+
     def test_load_and_unload(self):
         with Client(self.address) as client:
             client.unload("fashion")

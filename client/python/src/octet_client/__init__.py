@@ -11,8 +11,10 @@
 from ._aio import AsyncClient
 from ._client import Client
 from ._errors import OctetError
+from ._figures import (ComparedVariant, Comparison, Estimate, Guard, OutputAgreement, Pair, Variant, Version)
 from ._types import (DurationStatistic, InferRequest, InferResult, ModelMetadata, ModelState, ModelStatistics,
                      Parameter, ServerMetadata, TensorSpec)
 
-__all__ = ["AsyncClient", "Client", "DurationStatistic", "InferRequest", "InferResult", "ModelMetadata", "ModelState",
-           "ModelStatistics", "OctetError", "Parameter", "ServerMetadata", "TensorSpec"]
+__all__ = ["AsyncClient", "Client", "ComparedVariant", "Comparison", "DurationStatistic", "Estimate", "Guard", "InferRequest",
+           "InferResult", "ModelMetadata", "ModelState", "ModelStatistics", "OctetError", "OutputAgreement", "Pair",
+           "Parameter", "ServerMetadata", "TensorSpec", "Variant", "Version"]

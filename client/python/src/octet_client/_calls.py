@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -14,15 +14,15 @@ from ._errors import OctetError
 from ._types import (DurationStatistic, InferRequest, InferResult, ModelMetadata, ModelState, ModelStatistics,
                      Parameter, ServerMetadata, TensorSpec)
 
-# Round robin over the addresses of a name; a server that drains says NOT_SERVING and leaves the rotation before it
-# refuses. What it refused in between, or what found a closed connection, was not run: it goes to another server.
-_SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": ""},
-    "methodConfig": [{
-        "name": [{}],
-        "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.02s", "maxBackoff": "1s", "backoffMultiplier": 2,
-                        "retryableStatusCodes": ["UNAVAILABLE"]}}]}
+# What a server refused as UNAVAILABLE (it drains), or what found a closed connection, was not run: it is sent again.
+_RETRIES = {"methodConfig": [{
+    "name": [{}],
+    "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.02s", "maxBackoff": "1s", "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"]}}]}
+# Over several servers requests go round; one that drains says NOT_SERVING and leaves the round before it refuses. A single
+# server is asked whatever its health says, or nobody could ask it whether it is ready.
+_ROUND = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
+_SEVERAL = ("dns:", "ipv4:", "ipv6:")
 
 
 def target_of(servers: str | Sequence[str]) -> str:
@@ -49,9 +49,28 @@ def target_of(servers: str | Sequence[str]) -> str:
     return f"ipv{versions.pop()}:" + ",".join(servers)
 
 
-def channel_options(extra: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def channel_options(target: str, extra: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
-            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)), *extra]
+            ("grpc.service_config", json.dumps({**_RETRIES, **(_ROUND if target.startswith(_SEVERAL) else {})})),
+            # What is larger is not kept for a second attempt.
+            ("grpc.per_rpc_retry_buffer_size", 64 << 20), *extra]
+
+
+def samples_bytes(metadata: ModelMetadata, samples: Iterable[Mapping[str, Any]]) -> list[list[bytes]]:
+    """Each sample's inputs in the model's order. Errors: ValueError or TypeError naming sample and input."""
+    converted = []
+    for i, sample in enumerate(samples):
+        names = [spec.name for spec in metadata.inputs]
+        if set(sample) != set(names):
+            raise ValueError(f"sample {i} has inputs {sorted(sample)}, the model {sorted(names)}")
+        inputs = []
+        for spec in metadata.inputs:
+            datatype, raw = _tensors.to_wire(spec.name, sample[spec.name])
+            if datatype != spec.datatype:
+                raise TypeError(f"sample {i}: input '{spec.name}' is {datatype}, the model's is {spec.datatype}")
+            inputs.append(raw)
+        converted.append(inputs)
+    return converted
 
 
 def request_message(request: InferRequest) -> Any:

@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import grpc
 import numpy as np
 
-from . import _calls, _protocol
+from . import _calls, _figures, _protocol
 from ._errors import OctetError, from_rpc
+from ._figures import Comparison, Version
 from ._types import (InferRequest, InferResult, ModelMetadata, ModelState, ModelStatistics, Parameter,
                      ServerMetadata)
 
@@ -18,9 +19,9 @@ from ._types import (InferRequest, InferResult, ModelMetadata, ModelState, Model
 class Client:
     """Connections to one server, or to several that serve the same models. Thread-safe.
 
-    servers      "host:8001"; "dns:///name:8001" (every address of a headless service); or a sequence of IP:PORT.
-                 Requests go round over all addresses, skip servers that are not serving, and a request that
-                 a server refused as UNAVAILABLE (it drains) is sent to another one, up to 5 times.
+    servers      "host:8001"; or several: "dns:///name:8001" (every address of a headless service), a sequence of IP:PORT.
+                 Over several, requests go round and skip servers that are not serving. A request that a server
+                 refused as UNAVAILABLE (it drains) is sent again, up to 5 times.
     timeout      seconds, of each call that names none
     credentials  for TLS: grpc.ssl_channel_credentials(...); None: plain text
     options      gRPC's channel arguments, after ours
@@ -31,11 +32,13 @@ class Client:
     def __init__(self, servers: str | Sequence[str], *, timeout: float = 30.0,
                  credentials: grpc.ChannelCredentials | None = None,
                  options: Sequence[tuple[str, Any]] = ()) -> None:
-        target, arguments = _calls.target_of(servers), _calls.channel_options(options)
+        target = _calls.target_of(servers)
+        arguments = _calls.channel_options(target, options)
         self._timeout = timeout
         self._channel = (grpc.insecure_channel(target, arguments) if credentials is None else
                          grpc.secure_channel(target, credentials, arguments))
         self._stub = _protocol.Stub(self._channel)
+        self._octet = _protocol.Stub(self._channel, _protocol.OCTET)
 
     def __enter__(self) -> Client:
         return self
@@ -50,7 +53,8 @@ class Client:
 
     def _call(self, method: str, request: Any, timeout: float | None) -> Any:
         try:
-            return getattr(self._stub, method)(request, timeout=self._timeout if timeout is None else timeout)
+            stub = self._stub if hasattr(self._stub, method) else self._octet
+            return getattr(stub, method)(request, timeout=self._timeout if timeout is None else timeout)
         except grpc.RpcError as error:
             raise from_rpc(error) from None
 
@@ -92,6 +96,64 @@ class Client:
 
     def unload(self, model: str, *, timeout: float | None = None) -> None:
         self._call("RepositoryModelUnload", _calls.empty("RepositoryModelUnloadRequest", model_name=model), timeout)
+
+    # ---- Octet's own service: what variants save and cost. UNIMPLEMENTED on other servers.
+
+    def variants(self, model: str = "", *, timeout: float | None = None) -> list[Version]:
+        """Every figure of one model's variants; without a name, of all models."""
+        return _figures.versions_of(
+            self._call("ListVariants", _figures.request("ListVariantsRequest", model=model), timeout))
+
+    def compare(self, model: str, samples: Iterable[Mapping[str, np.ndarray[Any, Any]]] | None = None, *,
+                labels: Sequence[int] = (), variants: Sequence[str] = (), reference: str = "", version: str = "",
+                max_samples: int = 0, image_options: str = "",
+                progress: Callable[[int, int], None] | None = None, timeout: float | None = None) -> Comparison:
+        """Runs variants side by side on the server, at low priority, and returns when all samples are done.
+
+        samples        arrays with the batch axis by input name; None: the model's calibration folder
+        labels         one per sample: adds top-1 and top-5 accuracy
+        variants       empty: all in memory; reference "": the version's
+        max_samples    0: the server's 256
+        image_options  how a calibration folder of images is read, as `octet compress --image` has it
+        progress       called with (samples done, samples in all) now and then
+        timeout        seconds for all of it; None: no limit
+        """
+        uploaded = [] if samples is None else _calls.samples_bytes(self.metadata(model, version), samples)
+        request = _figures.compare_request(model, version, variants, reference, uploaded, labels, max_samples,
+                                           image_options)
+        try:
+            for event in self._octet.Compare(request, timeout=timeout):
+                if event.HasField("result"):
+                    return _figures.comparison_of(event.result)
+                if progress is not None:
+                    progress(event.progress.samples_done, event.progress.samples_total)
+        except grpc.RpcError as error:
+            raise from_rpc(error) from None
+        raise OctetError(grpc.StatusCode.DATA_LOSS, "the comparison ended without a result")
+
+    def set_primary(self, model: str, variant: str, version: str = "", *, timeout: float | None = None) -> Version:
+        """Requests that name no variant go to this one; traffic weights end. Lasts until the model is loaded again."""
+        return _figures.version_of(self._call("SetPrimary", _figures.request(
+            "SetPrimaryRequest", model=model, version=version, variant=variant), timeout))
+
+    def set_weights(self, model: str, weights: Mapping[str, float], version: str = "", *,
+                    timeout: float | None = None) -> Version:
+        """Splits requests that name no variant; shares sum to 1. Without weights all go to the primary."""
+        return _figures.version_of(self._call("SetWeights", _figures.request(
+            "SetWeightsRequest", model=model, version=version, weights=dict(weights)), timeout))
+
+    def set_guard(self, model: str, *, version: str = "", variant: str = "", min_top1_agreement: float | None = None,
+                  min_sqnr_db: float | None = None, recover: bool = False, compare_fraction: float | None = None,
+                  timeout: float | None = None) -> Version:
+        """Bounds below which the reference answers. When one is given, one that is not is no longer judged."""
+        return _figures.version_of(self._call("SetGuard", _figures.guard_request(
+            model, version, variant, min_top1_agreement, min_sqnr_db, recover, compare_fraction), timeout))
+
+    def reset_windows(self, model: str, *, version: str = "", variant: str = "",
+                      timeout: float | None = None) -> Version:
+        """Forgets the live comparisons so far."""
+        return _figures.version_of(self._call("ResetWindows", _figures.request(
+            "ResetWindowsRequest", model=model, version=version, variant=variant), timeout))
 
     # ---- inference
 

@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 INFERENCE = "inference.GRPCInferenceService"
+OCTET = "octet.v1.Octet"
 
 
 def _load_pool() -> descriptor_pool.DescriptorPool:
