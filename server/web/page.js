@@ -13,9 +13,14 @@ const figureKey = (variant, name) => variant + '/' + name;
 const resident = (memory) => KINDS.reduce((sum, kind) => sum + number(memory[kind]), 0);
 const clockText = (unix) => new Date(unix * 1000).toLocaleTimeString([], {hour12: false});
 
+// Seconds before now, as a reader says it.
+const agoText = (seconds) => (seconds >= 0 ? 'now' : seconds > -120 ? Math.round(-seconds) + ' s' :
+  Number((-seconds / 60).toFixed(1)) + ' min');
+const boundOf = (pair, measure) => ((pair.guard || {}).settings || {})['min_' + measure];
+
 const timeAxis = {
-  type: 'linear', title: {text: 'minutes ago'}, max: 0,
-  ticks: {callback: (value) => (value === 0 ? 'now' : String(-value)), maxTicksLimit: 7},
+  type: 'linear', title: {text: 'ago'}, max: 0, suggestedMin: -60,
+  ticks: {callback: agoText, maxTicksLimit: 7, maxRotation: 0, precision: 0},
 };
 const lineStyle = {pointRadius: 0, borderWidth: 2, tension: 0, spanGaps: false};
 
@@ -38,7 +43,7 @@ class History {
   }
   points(name) {
     const now = this.times[this.times.length - 1];
-    return (this.series.get(name) || []).map(({at, value}) => ({x: (at - now) / 60, y: value}));
+    return (this.series.get(name) || []).map(({at, value}) => ({x: at - now, y: value}));
   }
 }
 
@@ -187,7 +192,7 @@ class VersionView {
         }));
     const loaded = this.loaded(version).map(({variant}) => variant);
     const bars = KINDS.map((kind, i) => ({
-      label: kind, stack: 'resident', backgroundColor: seriesColour(i), data: loaded.map((v) => number(v.memory[kind])),
+      label: kind, stack: 'resident', backgroundColor: style('--kind-' + i), data: loaded.map((v) => number(v.memory[kind])),
     }));
     bars.push({label: 'file (on disk)', stack: 'file', backgroundColor: style('--soft'), data: loaded.map((v) => number(v.memory.file))});
     const reference = loaded.find((v) => v.name === version.reference);
@@ -248,51 +253,56 @@ class VersionView {
         loaded.map((v) => [v.name, format.count(v.queue_depth)]));
   }
 
-  // Agreement of every pair in one output over time: the estimate, its interval as a band, the guard's bound.
+  // What is judged of each output: top-1 agreement where there are classes, SQNR where there are none or a guard looks at it.
   showAgreement(version) {
     const outputs = [...new Set(list(version.pairs).flatMap((pair) => list(pair.outputs).map((o) => o.output)))].slice(0, MAX_OUTPUTS);
     for (const output of outputs) {
       const found = list(version.pairs).flatMap((pair) => list(pair.outputs).filter((o) => o.output === output)
           .map((o) => ({pair, o})));
       const classes = found.some(({o}) => o.top1_agreement && finite(o.top1_agreement.value));
-      const measure = classes ? 'top1_agreement' : 'sqnr_db', scale = classes ? 100 : 1, unit = classes ? '%' : 'dB';
-      const title = (classes ? 'Top-1 agreement' : 'SQNR') + ' of output ' + output;
-      const figure = this.figure('agreement ' + output, () =>
-        new Figure(title, 'with ' + version.reference + ', 95 % interval; dashed: the guard\'s bound',
-            ['variant', 'value', 'lower', 'upper', 'bound', 'rows'], {
-              type: 'line',
-              options: {
-                parsing: false, scales: {x: timeAxis, y: {title: {text: unit}, grace: '5%'}},
-                legend: {filter: (item) => !item.text.startsWith('_')},
-              },
-            }));
-      const datasets = [], rows = [], spoken = [];
-      for (const {pair, o} of found) {
-        const estimate = o[measure];
-        if (!estimate || !finite(estimate.value)) continue;
-        const place = list(version.variants).findIndex((v) => v.name === pair.variant);
-        const colour = seriesColour(Math.max(place, 0));
-        const bound = ((pair.guard || {}).settings || {})['min_' + measure];
-        for (const part of ['value', 'lower', 'upper']) {
-          this.history.add(output + ' ' + part + ' ' + pair.variant, Number(estimate[part]) * scale);
-        }
-        this.history.add(output + ' bound ' + pair.variant, bound === undefined ? NaN : bound * scale);
-        const points = (part) => this.history.points(output + ' ' + part + ' ' + pair.variant);
-        const band = {...lineStyle, borderWidth: 0, backgroundColor: colour + '33'};
-        datasets.push(
-            {...lineStyle, label: pair.variant, borderColor: colour, backgroundColor: colour, data: points('value')},
-            {...band, label: '_lower', data: points('lower'), fill: '+1'}, {...band, label: '_upper', data: points('upper')});
-        if (bound !== undefined) {
-          datasets.push({...lineStyle, label: 'bound of ' + pair.variant, borderColor: style('--threshold'), borderDash: [6, 4],
-                         backgroundColor: 'transparent', data: points('bound')});
-        }
-        const text = (value) => (finite(value) ? (Number(value) * scale).toFixed(2) + ' ' + unit : '–');
-        rows.push([pair.variant, text(estimate.value), text(estimate.lower), text(estimate.upper), text(bound), format.count(o.rows)]);
-        spoken.push(pair.variant + ' ' + text(estimate.value) + ', between ' + text(estimate.lower) + ' and ' + text(estimate.upper) +
-          (bound === undefined ? '' : ', bound ' + text(bound)));
-      }
-      figure.show({datasets}, spoken.join('; ') || 'Nothing compared yet', rows);
+      const judged = found.some(({pair}) => boundOf(pair, 'sqnr_db') !== undefined);
+      if (classes) this.showMeasure(version, output, found, {name: 'top1_agreement', title: 'Top-1 agreement', unit: '%', scale: 100});
+      if (!classes || judged) this.showMeasure(version, output, found, {name: 'sqnr_db', title: 'SQNR', unit: 'dB', scale: 1});
     }
+  }
+
+  // One measure of every pair over time: the estimate, its interval as a band, the guard's bound.
+  showMeasure(version, output, found, measure) {
+    const {name, unit, scale} = measure;
+    const figure = this.figure(name + ' ' + output, () =>
+      new Figure(measure.title + ' of output ' + output, 'with ' + version.reference + ', 95 % interval; dashed: the guard\'s bound',
+          ['variant', 'value', 'lower', 'upper', 'bound', 'rows'], {
+            type: 'line',
+            options: {
+              parsing: false,
+              scales: {x: timeAxis, y: {title: {text: unit}, max: unit === '%' ? 100 : undefined}},
+            },
+          }));
+    const datasets = [], rows = [], spoken = [];
+    for (const {pair, o} of found) {
+      const estimate = o[name];
+      if (!estimate || !finite(estimate.value)) continue;
+      const place = list(version.variants).findIndex((v) => v.name === pair.variant);
+      const colour = seriesColour(Math.max(place, 0));
+      const bound = boundOf(pair, name);
+      const series = (part) => [name, output, part, pair.variant].join(' ');
+      for (const part of ['value', 'lower', 'upper']) this.history.add(series(part), Number(estimate[part]) * scale);
+      this.history.add(series('bound'), bound === undefined ? NaN : bound * scale);
+      const points = (part) => this.history.points(series(part));
+      const band = {...lineStyle, borderWidth: 0, backgroundColor: colour + '33'};
+      datasets.push(
+          {...lineStyle, label: pair.variant, borderColor: colour, backgroundColor: colour, data: points('value')},
+          {...band, label: '_lower', data: points('lower'), fill: '+1'}, {...band, label: '_upper', data: points('upper')});
+      if (bound !== undefined) {
+        datasets.push({...lineStyle, label: 'bound of ' + pair.variant, borderColor: style('--threshold'), borderDash: [6, 4],
+                       backgroundColor: 'transparent', data: points('bound')});
+      }
+      const text = (value) => (finite(value) ? (Number(value) * scale).toFixed(2) + ' ' + unit : '–');
+      rows.push([pair.variant, text(estimate.value), text(estimate.lower), text(estimate.upper), text(bound), format.count(o.rows)]);
+      spoken.push(pair.variant + ' ' + text(estimate.value) + ', between ' + text(estimate.lower) + ' and ' + text(estimate.upper) +
+        (bound === undefined ? '' : ', bound ' + text(bound)));
+    }
+    figure.show({datasets}, spoken.join('; ') || 'Nothing compared yet', rows);
   }
 
   showLayers(version) {

@@ -58,6 +58,8 @@ class Table {
         }
         if (node.textContent !== text) node.textContent = text;
         if (node.className !== className) node.className = className;
+        const title = this.headRow.cells[c];
+        if (title && className.startsWith('text')) title.className = 'text';
         if (key && node.dataset.figure !== key) node.dataset.figure = key;
       });
     });
@@ -107,7 +109,7 @@ class Figure {
       ...base, scales, animation: false, responsive: true, maintainAspectRatio: false, normalized: true,
       plugins: {
         ...base.plugins,
-        legend: {labels: {color: style('--text'), boxWidth: 14, filter: (item) => !item.text.startsWith('_'), ...base.legend}},
+        legend: {labels: {color: style('--text'), boxWidth: 14, filter: (item) => !item.text.startsWith('_')}},
       },
     };
   }
