@@ -57,18 +57,20 @@ absl::Status Replay(const Words& words) {
   }
   request.set_max_samples(absl::GetFlag(FLAGS_max_samples));
   request.set_image_options(absl::GetFlag(FLAGS_image));
-  OCTET_ASSIGN_OR_RETURN(const auto client, client::OctetClient::Connect(absl::GetFlag(FLAGS_address),
-                                                                         absl::GetFlag(FLAGS_timeout)));
-  OCTET_ASSIGN_OR_RETURN(const v1::CompareResult result, client->Compare(request, [](const v1::CompareProgress& progress) {
+  OCTET_ASSIGN_OR_RETURN(const auto client,
+                         client::OctetClient::Connect(absl::GetFlag(FLAGS_address), absl::GetFlag(FLAGS_timeout)));
+  OCTET_ASSIGN_OR_RETURN(const v1::CompareResult result,
+                         client->Compare(request, [](const v1::CompareProgress& progress) {
                            std::fprintf(stderr, "%d of %d samples\n", static_cast<int>(progress.samples_done()),
                                         static_cast<int>(progress.samples_total()));
                            return true;
                          }));
   std::vector<std::vector<std::string>> rows;
   for (const v1::ComparedVariant& variant : result.variants()) rows.push_back(RowOf(variant));
-  std::printf("%d samples, against %s\n%s", static_cast<int>(result.samples()), result.reference().c_str(),
-              Table({"variant", "file", "weights", "p50 CPU ms", "p99 CPU ms", "top-1 agreement", "SQNR dB", "cosine"}, rows)
-                  .c_str());
+  std::printf(
+      "%d samples, against %s\n%s", static_cast<int>(result.samples()), result.reference().c_str(),
+      Table({"variant", "file", "weights", "p50 CPU ms", "p99 CPU ms", "top-1 agreement", "SQNR dB", "cosine"}, rows)
+          .c_str());
   return absl::OkStatus();
 }
 
