@@ -90,7 +90,8 @@ struct RepositoryOptions {
   int64_t default_max_batch = 32;
   int max_queued = 1024;
   int64_t max_activation_bytes = int64_t{2} << 30;  // server.h
-  std::string isa;  // for the log
+  int64_t memory_limit_bytes = 0;                   // of the process (memory_admission.h); 0: none
+  std::string isa;                                  // for the log
   int cpu_threads = 1;  // that compute: what octet.compare.max_cpu_share is a share of
 };
 

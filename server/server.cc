@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -31,6 +32,7 @@
 #include "server/sample.h"
 #include "server/scheduler.h"
 #include "server/variant_loader.h"
+#include "server/web/web_page.h"
 
 namespace octet::server {
 namespace {
@@ -54,8 +56,8 @@ class ServerImpl final : public Server {
         in_flight_(options.max_in_flight_bytes),
         specialiser_(1, kMaxQueuedSpecialisations),
         scheduler_({options.slots, threads, MakeEngineContext}, &clock_, &specialiser_),
-        repository_({options.repository, options.default_max_batch, options.max_queued, options.max_activation_bytes,
-                     cpu.isa, threads * options.slots},
+        repository_({options.repository, options.default_max_batch, options.max_queued,
+                     options.max_activation_bytes, options.memory_limit_bytes, cpu.isa, threads * options.slots},
                     &scheduler_, &metrics_, &clock_, &loader_),
         comparer_(ComparerHooks(), &clock_, &specialiser_),
         service_(Environment()),
@@ -178,6 +180,11 @@ absl::Status ServerImpl::ListenGrpc() {
   builder.RegisterService(&octet_service_);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_message_bytes));
   builder.SetMaxSendMessageSize(-1);
+  if (options_.max_connection_age < absl::InfiniteDuration()) {
+    const int64_t ms = std::min<int64_t>(absl::ToInt64Milliseconds(options_.max_connection_age),
+                                         std::numeric_limits<int>::max() - 1);  // INT_MAX is gRPC's infinity
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, static_cast<int>(ms));
+  }
   // Two servers on one port would share its clients silently.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // The only synchronous service is reflection.
@@ -240,6 +247,7 @@ void ServerImpl::UpdateHealth() {
 }
 
 HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
+  if (std::optional<HttpResponse> page = WebPage(path); page.has_value()) return *std::move(page);
   if (path == "/v2/health/live") return {200, "text/plain; charset=utf-8", "live\n"};
   if (path == "/v2/health/ready") {
     if (ready()) return {200, "text/plain; charset=utf-8", "ready\n"};
@@ -265,7 +273,7 @@ HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
     return {503, "text/plain; charset=utf-8", "not ready\n"};
   }
   return {404, "text/plain; charset=utf-8",
-          "served here: /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready, "
+          "served here: /, /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready, "
           "/api/v1/variants\n"};
 }
 
@@ -331,6 +339,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     return absl::InvalidArgumentError(absl::StrCat(
         "max_message_bytes must lie in [1024, 2147483647], got ", options.max_message_bytes));
   }
+  if (options.max_connection_age <= absl::ZeroDuration() || options.memory_limit_bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_connection_age must be positive and memory_limit_bytes at least 0, got ",
+        absl::FormatDuration(options.max_connection_age), " and ", options.memory_limit_bytes));
+  }
   const CpuBudget budget = DetectCpuBudget();
   const CpuFeatures cpu = DetectCpuFeatures();
   const int threads =
@@ -344,7 +357,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
        {"threads_per_slot", threads},
        {"threads_why", options.threads > 0 ? "as asked for" : budget.reason},
        {"repository", options.repository}});
-  auto server = std::make_unique<ServerImpl>(options, threads, cpu);
+  ServerOptions bounded = options;
+  if (bounded.memory_limit_bytes == 0) bounded.memory_limit_bytes = MemoryLimitBytes();
+  // Requests in flight must not be what a small container is killed for.
+  bounded.max_in_flight_bytes = std::min(bounded.max_in_flight_bytes, bounded.memory_limit_bytes / 4);
+  auto server = std::make_unique<ServerImpl>(bounded, threads, cpu);
   OCTET_RETURN_IF_ERROR(server->Listen());
   Log(Severity::kInfo, "listening",
       {{"grpc", server->ports().grpc},
