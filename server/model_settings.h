@@ -36,7 +36,7 @@ struct ModelSettings {
   std::string primary;                // octet.primary; empty: the variant of model.onnx
   std::string reference;              // octet.reference; empty: f32 when loaded
   ComparisonSettings comparison;
-  TrafficSettings traffic;        // octet.weights, octet.sticky_parameter
+  TrafficSettings traffic;         // octet.weights, octet.sticky_parameter
   int64_t memory_limit_bytes = 0;  // octet.memory.limit_bytes: above it the reference is evicted; 0: none
   std::vector<std::string>
       warnings;  // unknown fields, settings of other servers that have no effect here
@@ -46,8 +46,9 @@ struct ModelSettings {
 // kUnimplemented (ensembles, sequences), each naming the field.
 absl::StatusOr<ModelSettings> ParseModelSettings(const std::string& text, absl::string_view model);
 
-// The residency that holds when the primary and the reference are these: as configured; else always where the reference is
-// served for itself (it is the primary, listed in octet.variants, given traffic) or needed (comparison or guard), else never.
+// The residency that holds when the primary and the reference are these: as configured; else always where the reference
+// is served for itself (it is the primary, listed in octet.variants, given traffic) or needed (comparison or guard),
+// else never.
 ComparisonSettings::Residency ResidencyOf(const ModelSettings& settings, absl::string_view primary,
                                           absl::string_view reference);
 

@@ -67,7 +67,8 @@ VersionEntry VersionLoader::LoadReference(VersionEntry entry) {
   const std::string path = twin != twins.end() ? twin->second : OriginalPath();
   entry_.variants.erase(reference);
   std::string found = reference;
-  absl::StatusOr<std::shared_ptr<const ServedVariant>> served = TryFile(path, twin != twins.end() ? reference : "", &found);
+  absl::StatusOr<std::shared_ptr<const ServedVariant>> served =
+      TryFile(path, twin != twins.end() ? reference : "", &found);
   if (served.ok() && found != reference) {
     scheduler_->Close((*served)->queue);
     served = absl::FailedPreconditionError(absl::StrCat(path, " holds variant '", found, "', not '", reference, "'"));
@@ -100,12 +101,14 @@ void VersionLoader::MakeControl() {
   control.max_comparison_cpus = compare.max_cpu_share * options_.cpu_threads;
   control.window = compare.window;
   control.guard = compare.guard;
-  control.reference_sampled = ResidencyOf(settings_, entry_.primary, entry_.reference) == ComparisonSettings::Residency::kSampled;
+  control.reference_sampled =
+      ResidencyOf(settings_, entry_.primary, entry_.reference) == ComparisonSettings::Residency::kSampled;
   for (const auto& [name, variant] : entry_.variants) control.variants.push_back(name);
   entry_.control = std::make_shared<VersionControl>(std::move(control), clock_->Now());
   for (const auto& [name, variant] : entry_.variants) {
     if (variant.served == nullptr) continue;
-    entry_.control->SetTarget(name, ReplayTarget{{variant.served, &variant.served->signature}, variant.served->program});
+    entry_.control->SetTarget(name,
+                              ReplayTarget{{variant.served, &variant.served->signature}, variant.served->program});
   }
 }
 

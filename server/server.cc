@@ -52,8 +52,7 @@ class ServerImpl final : public Server {
       : options_(options),
         threads_(threads),
         cpu_(cpu),
-        metrics_(
-            {options.version, cpu.isa, OnednnVersion(), threads * options.slots, options.slots}),
+        metrics_({options.version, cpu.isa, OnednnVersion(), threads * options.slots, options.slots}),
         in_flight_(options.max_in_flight_bytes),
         specialiser_(1, kMaxQueuedSpecialisations),
         scheduler_({options.slots, threads, MakeEngineContext}, &clock_, &specialiser_),

@@ -20,8 +20,8 @@
 namespace octet::server {
 namespace {
 
-constexpr absl::Duration kTick = absl::Seconds(1);            // housekeeping without replays
-constexpr absl::Duration kPoll = absl::Milliseconds(2);       // while requests wait for slots
+constexpr absl::Duration kTick = absl::Seconds(1);       // housekeeping without replays
+constexpr absl::Duration kPoll = absl::Milliseconds(2);  // while requests wait for slots
 constexpr size_t kMostContexts = 4;
 
 void RunAtLowestPriority() {
@@ -48,7 +48,9 @@ std::vector<float> Floats(DType dtype, const Shape& shape, ByteSpan bytes) {
 }  // namespace
 
 Comparer::Comparer(ComparerOptions options, Clock* clock, Loader* loader)
-    : options_(std::move(options)), clock_(clock), loader_(loader), queue_(options_.limits), thread_([this] { Work(); }) {}
+    : options_(std::move(options)), clock_(clock), loader_(loader), queue_(options_.limits), thread_([this] {
+        Work();
+      }) {}
 
 Comparer::~Comparer() { Stop(); }
 
@@ -187,8 +189,8 @@ absl::Status Comparer::Run(Replay* replay, const std::string& variant, const Rep
     ByteSpan ran = used->context->output(bound.outputs[i]);
     const ByteSpan answered = replay->outputs[compared[i]];
     if (answered.size() != bytes || ran.size() < bytes) {
-      return absl::InternalError(absl::StrCat("output '", output.name, "' has ", answered.size(), " bytes of one variant, ",
-                                              bytes, " of the other"));
+      return absl::InternalError(absl::StrCat("output '", output.name, "' has ", answered.size(),
+                                              " bytes of one variant, ", bytes, " of the other"));
     }
     const std::vector<float> a = Floats(output.dtype, shape, ran.subspan(0, bytes));
     const std::vector<float> b = Floats(output.dtype, shape, answered);
@@ -196,8 +198,7 @@ absl::Status Comparer::Run(Replay* replay, const std::string& variant, const Rep
   }
   const PairLabels& labels = replay->pair->labels();
   const std::string& other = replay->by_reference ? labels.reference : labels.variant;
-  if (const std::optional<ReplayTarget> twin = replay->control->target(other);
-      times_due && warm && twin.has_value()) {
+  if (const std::optional<ReplayTarget> twin = replay->control->target(other); times_due && warm && twin.has_value()) {
     OCTET_ASSIGN_OR_RETURN(const BoundRequest again, Bind(std::move(bound.request), *twin->signature));
     CachedContext* twin_used = nullptr;
     absl::Duration twin_cpu;

@@ -7,8 +7,8 @@ namespace octet::server {
 namespace {
 
 struct Judged {
-  bool below = false;   // surely below the minimum
-  bool above = false;   // surely above, or exactly as good as can be
+  bool below = false;  // surely below the minimum
+  bool above = false;  // surely above, or exactly as good as can be
   std::string words;
 };
 
@@ -19,7 +19,10 @@ Judged Judge(const std::string& output, const char* figure, const Estimate& esti
   judged.above = estimate.lower > minimum || (estimate.value >= best && minimum >= best);
   judged.words = absl::StrFormat("output '%s': %s %.4g in [%.4g, %.4g] of %d rows is %s %.4g", output, figure,
                                  estimate.value, estimate.lower, estimate.upper, rows,
-                                 judged.below ? "below" : judged.above ? "above" : "around", minimum);
+                                 judged.below   ? "below"
+                                 : judged.above ? "above"
+                                                : "around",
+                                 minimum);
   return judged;
 }
 
