@@ -13,6 +13,8 @@ using Words = std::vector<std::string>;
 
 absl::Status Serve(const Words& words);     // serve.cc
 absl::Status Compress(const Words& words);  // compress.cc
+absl::Status Bench(const Words& words);     // bench.cc
+absl::Status Compare(const Words& words);   // compare.cc
 absl::Status Inspect(const Words& words);   // inspect.cc
 absl::Status Infer(const Words& words);     // infer.cc
 absl::Status Demo(const Words& words);      // demo.cc

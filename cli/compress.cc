@@ -15,7 +15,7 @@
 #include "cli/interrupt.h"
 #include "cli/pareto.h"
 
-ABSL_FLAG(std::string, calibration, "", "compress: samples (.npy, .npz, IDX, folder of images or .npy)");
+ABSL_FLAG(std::string, calibration, "", "compress, compare: samples (.npy, .npz, IDX, folder of images or .npy)");
 ABSL_FLAG(std::string, input_range, "0:1", "compress: values of the inputs, LOW:HIGH, when there are no samples");
 ABSL_FLAG(std::string, out, "", "compress: the file to write");
 ABSL_FLAG(std::string, scheme, "auto", "compress: auto, or one of those that octet compress --list names");
@@ -26,7 +26,7 @@ ABSL_FLAG(std::string, target, "",
           "joined by commas");
 ABSL_FLAG(std::string, candidates, "", "compress: schemes that auto chooses from, layer by layer");
 ABSL_FLAG(absl::Duration, time_limit, absl::InfiniteDuration(), "compress: auto tries nothing new after this time");
-ABSL_FLAG(std::string, plot, "", "compress: SVG file for what auto tried: size against fidelity");
+ABSL_FLAG(std::string, plot, "", "compress, bench: SVG file: what auto tried, size against fidelity; latency against load");
 ABSL_FLAG(std::string, ranges, "", "compress: ranges of activations: minmax, moving, percentile, entropy, mse or closed");
 ABSL_FLAG(double, percentile, 0, "compress: share of values kept by --ranges=percentile (0: 0.99999)");
 ABSL_FLAG(bool, bias_correction, true, "compress: correct the mean shift of rounded weights");
@@ -37,7 +37,10 @@ ABSL_FLAG(bool, reduced_range, false, "compress: 7-bit weights, for CPUs without
 ABSL_FLAG(std::string, keep_float, "", "compress: comma-separated names of nodes that stay f32; * for any characters");
 ABSL_FLAG(double, held_back, 0, "compress: share of the samples used for comparison only (0: 0.2)");
 ABSL_FLAG(int64_t, max_samples, 0, "compress: use at most this many samples (0: all)");
-ABSL_FLAG(uint64_t, seed, 0, "compress: of everything that is drawn");
+ABSL_FLAG(uint64_t, seed, 0, "compress, bench: of everything that is drawn");
+ABSL_FLAG(double, distribution_samples, 0,
+          "compress: keep a distribution over codes below 8 bits, fitted for the mean of so many samples (2 or more)");
+ABSL_FLAG(int, distribution_bits, 8, "compress: bits of a stored probability: 8 or 4");
 ABSL_FLAG(std::string, image, "",
           "preprocessing of images: size=224,short=256,channels=bgr,scale=1,mean=104:117:123,std=1:1:1,order=nhwc");
 ABSL_FLAG(int, threads, 0, "threads of one inference (0: the CPU budget)");
@@ -79,6 +82,9 @@ absl::Status ApplyFlags(compress::Recipe* recipe) {
   if (absl::GetFlag(FLAGS_reduced_range)) corrections->set_reduced_range(Corrections::ON);
   // In front of other rules: the first that matches decides.
   compress::Recipe kept;
+  if (const double samples = absl::GetFlag(FLAGS_distribution_samples); samples != 0) {
+    OCTET_RETURN_IF_ERROR(compress::AddDistribution(samples, absl::GetFlag(FLAGS_distribution_bits), recipe));
+  }
   const std::string keep_float = absl::GetFlag(FLAGS_keep_float);
   for (absl::string_view name : absl::StrSplit(keep_float, ',', absl::SkipEmpty())) {
     auto* rule = kept.add_rules();

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -18,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/statistics.h"
 #include "base/status.h"
 #include "cli/child.h"
 #include "cli/commands.h"
@@ -29,11 +29,11 @@
 #include "models/embedded.h"
 
 ABSL_FLAG(bool, once, false, "demo: exit after the table instead of staying up");
-ABSL_FLAG(std::string, json, "", "demo: also write the table to this file");
+ABSL_FLAG(std::string, json, "", "demo, compare, bench, inspect --distribution: also write the figures to this file");
 ABSL_FLAG(std::string, dataset, "/usr/share/datasets/fashion-mnist",
           "demo: folder of the Fashion-MNIST files (Debian package dataset-fashion-mnist)");
 ABSL_FLAG(int64_t, calibration_images, 1000, "demo: training images used for calibration and comparison");
-ABSL_FLAG(int, rounds, 3, "demo: times that all test images are sent to each variant, alternating");
+ABSL_FLAG(int, rounds, 3, "demo, compare: turns in which variants are measured, alternating");
 
 namespace octet::cli {
 namespace {
@@ -59,12 +59,6 @@ struct Row {
   std::vector<int64_t> classes;  // of the last round
   double top1 = 0, agreement = 0;
 };
-
-double Quantile(std::vector<double> values, double q) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
-}
 
 absl::StatusOr<std::vector<Tensor>> ReadImages(const std::string& path) {
   OCTET_ASSIGN_OR_RETURN(auto reader, data::OpenSamples(path, data::ImageOptions{}, {"image"}));
@@ -174,8 +168,7 @@ absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vect
   return rows;
 }
 
-// Images that one network gets right and the other wrong, and how likely so uneven a split of them is by chance: McNemar's
-// exact test, two-sided, term by term.
+// Images that one network gets right and the other wrong, and how likely so uneven a split of them is by chance.
 struct PairedTest {
   int64_t only_a = 0, only_b = 0;
   double p = 1;
@@ -188,14 +181,7 @@ PairedTest ComparePaired(const Row& a, const Row& b, const std::vector<int64_t>&
     test.only_a += right_a && !right_b ? 1 : 0;
     test.only_b += right_b && !right_a ? 1 : 0;
   }
-  // P(X <= min) of a fair coin, term by term in logarithms.
-  const auto n = static_cast<double>(test.only_a + test.only_b);
-  double tail = 0;
-  for (int64_t k = 0; k <= std::min(test.only_a, test.only_b); ++k) {
-    const auto i = static_cast<double>(k);
-    tail += std::exp(std::lgamma(n + 1) - std::lgamma(i + 1) - std::lgamma(n - i + 1) - n * std::log(2.0));
-  }
-  test.p = std::min(1.0, 2 * tail);
+  test.p = McNemarP(test.only_a, test.only_b);
   return test;
 }
 

@@ -13,8 +13,8 @@
 #include "client/top_k.h"
 #include "data/sample_reader.h"
 
-ABSL_FLAG(std::string, data, "", "infer: samples (.npy, .npz, IDX, folder of images or .npy)");
-ABSL_FLAG(std::string, labels, "", "infer: labels of the samples; prints the share that is right");
+ABSL_FLAG(std::string, data, "", "infer, compare, bench: samples (.npy, .npz, IDX, folder of images or .npy)");
+ABSL_FLAG(std::string, labels, "", "infer, compare: labels of the samples; prints the share that is right");
 ABSL_FLAG(std::string, save, "", "infer: folder that gets one .npy per sample and output, instead of top classes");
 ABSL_FLAG(int64_t, top, 3, "infer: how many classes to print");
 ABSL_FLAG(int64_t, first, 0, "infer: first sample");

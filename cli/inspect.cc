@@ -6,57 +6,35 @@
 
 #include "absl/flags/declare.h"
 #include "absl/flags/flag.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/distribution_report.h"
+#include "cli/inputs.h"
 #include "cli/inspect_report.h"
 #include "engine/program.h"
 #include "onnx/import.h"
 
-ABSL_FLAG(int64_t, batch, 1, "inspect: batch size to compile for");
-ABSL_FLAG(std::string, shape, "", "inspect: shapes of the inputs where free, e.g. 1x3x224x224;1x10 (default: free "
+ABSL_FLAG(int64_t, batch, 1, "inspect, bench: rows of one request");
+ABSL_FLAG(std::string, shape, "", "inspect, bench: shapes of the inputs where free, e.g. 1x3x224x224;1x10 (default: free "
                                   "dimensions other than the batch are refused)");
 ABSL_FLAG(bool, dispatch, false, "inspect: also print the implementations that refused, with their reasons");
 ABSL_FLAG(bool, memory, false, "inspect: also print what loading and running the model holds in memory, and the bounds");
 ABSL_FLAG(bool, passes, false, "inspect: also print what each pass rewrote or fused, and why others did not fire");
 ABSL_FLAG(bool, profile, false, "inspect: also run the model for a second and print the time of every step");
 ABSL_FLAG(bool, weights, false, "inspect: also print every packed copy of a constant");
+ABSL_FLAG(bool, distribution, false,
+          "inspect: only print what the file's distributions say; --json and --report write it to files");
 ABSL_DECLARE_FLAG(int, threads);
+ABSL_DECLARE_FLAG(std::string, json);
+ABSL_DECLARE_FLAG(std::string, report);
 
 namespace octet::cli {
 namespace {
-
-absl::StatusOr<std::vector<Shape>> ShapesFor(const engine::Program& program) {
-  std::vector<Shape> shapes;
-  const std::string text = absl::GetFlag(FLAGS_shape);
-  if (!text.empty()) {
-    for (absl::string_view one : absl::StrSplit(text, ';')) {
-      Shape shape;
-      for (absl::string_view dim : absl::StrSplit(one, 'x', absl::SkipEmpty())) {
-        int64_t d = 0;
-        if (!absl::SimpleAtoi(dim, &d) || d < 0) return absl::InvalidArgumentError(absl::StrCat("--shape ", text));
-        shape.push_back(d);
-      }
-      shapes.push_back(std::move(shape));
-    }
-    return shapes;
-  }
-  for (const engine::Signature& input : program.inputs()) {
-    Shape shape = input.shape;
-    if (!shape.empty() && shape[0] == kUnknownDim) shape[0] = absl::GetFlag(FLAGS_batch);
-    if (!IsConcrete(shape)) {
-      return absl::InvalidArgumentError(absl::StrCat("input '", input.name, "' has shape ", ShapeString(input.shape),
-                                                     ": give --shape"));
-    }
-    shapes.push_back(std::move(shape));
-  }
-  return shapes;
-}
 
 void PrintSignature(const engine::Program& program) {
   for (const engine::Signature& s : program.inputs()) {
@@ -155,6 +133,19 @@ void PrintStoredForms(const graph::Graph& graph) {
   }
 }
 
+absl::Status InspectDistribution(const graph::Graph& graph, const std::string& model) {
+  absl::StatusOr<DistributionReport> report = ReportDistribution(graph);
+  if (!report.ok()) return Annotate(report.status(), model);
+  std::printf("%s", DistributionTable(*report).c_str());
+  if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
+    OCTET_RETURN_IF_ERROR(WriteFileAtomically(path, DistributionJson(*report)));
+  }
+  if (const std::string path = absl::GetFlag(FLAGS_report); !path.empty()) {
+    OCTET_RETURN_IF_ERROR(WriteFileAtomically(path, DistributionHtml(*report, model)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Inspect(const Words& words) {
@@ -163,6 +154,7 @@ absl::Status Inspect(const Words& words) {
   ResetPeakResident();
   resident.before = ResidentBytes();
   OCTET_ASSIGN_OR_RETURN(graph::Graph graph, onnx_io::ImportFile(words[0]));
+  if (absl::GetFlag(FLAGS_distribution)) return InspectDistribution(graph, words[0]);
   const int64_t largest_initializer = LargestInitializer(graph);
   std::vector<std::string> metadata;
   for (const auto& [key, value] : graph.metadata) metadata.push_back(absl::StrCat(key, " = ", value));
@@ -171,7 +163,9 @@ absl::Status Inspect(const Words& words) {
   absl::StatusOr<std::shared_ptr<engine::Program>> program = engine::Program::Compile(std::move(graph));
   if (!program.ok()) return Annotate(program.status(), words[0]);
   PrintSignature(**program);
-  OCTET_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, ShapesFor(**program));
+  OCTET_ASSIGN_OR_RETURN(const std::vector<Shape> given, ParseShapes(absl::GetFlag(FLAGS_shape)));
+  OCTET_ASSIGN_OR_RETURN(const std::vector<Shape> shapes,
+                         ShapesFor((*program)->inputs(), absl::GetFlag(FLAGS_batch), given));
   const int threads = absl::GetFlag(FLAGS_threads) > 0 ? absl::GetFlag(FLAGS_threads) : DetectCpuBudget().threads;
   auto specialisation = (*program)->Specialise(shapes, threads);
   if (!specialisation.ok()) return Annotate(specialisation.status(), words[0]);

@@ -23,6 +23,8 @@ struct Command {
 constexpr Command kCommands[] = {
     {"serve", Serve, "serve --model-repository DIR            serve every model of a repository over gRPC and HTTP"},
     {"compress", Compress, "compress MODEL.onnx --calibration DATA --out FILE   compress a float model (--list: how)"},
+    {"compare", Compare, "compare MODEL --variants f32,int8 --data DATA   what each variant costs and gains, side by side"},
+    {"bench", Bench, "bench MODEL [--rates 1000,2000|--concurrency 1,8]   load a server, or a file's model in process"},
     {"inspect", Inspect, "inspect MODEL.onnx                      operators, types, implementations and memory"},
     {"infer", Infer, "infer MODEL --data DATA                 send samples to a server and print the best classes"},
     {"demo", Demo, "demo [--once] [--json FILE]             compress, serve and compare the embedded model"},

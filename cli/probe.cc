@@ -7,8 +7,8 @@
 #include "cli/commands.h"
 #include "client/client.h"
 
-ABSL_FLAG(std::string, address, "127.0.0.1:8001", "infer, probe: host:port of a server");
-ABSL_FLAG(absl::Duration, timeout, absl::Seconds(5), "infer, probe: deadline of a call");
+ABSL_FLAG(std::string, address, "127.0.0.1:8001", "infer, bench, probe: host:port of a server");
+ABSL_FLAG(absl::Duration, timeout, absl::Seconds(5), "infer, bench, probe: deadline of a call");
 
 namespace octet::cli {
 

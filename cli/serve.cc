@@ -15,7 +15,7 @@ ABSL_FLAG(std::string, host, "0.0.0.0", "serve: address to listen on");
 ABSL_FLAG(int, grpc_port, 8001, "serve: gRPC port (0: any free one)");
 ABSL_FLAG(int, http_port, 8000, "serve: port of the health pages (0: any free one)");
 ABSL_FLAG(int, metrics_port, 8002, "serve: port of /metrics (0: any free one)");
-ABSL_FLAG(int, slots, 1, "serve: inferences that run at the same time, each on its own team");
+ABSL_FLAG(int, slots, 1, "serve, bench: inferences that run at the same time, each on its own team");
 ABSL_FLAG(int64_t, max_message_bytes, 64 << 20, "serve: largest request or reply");
 ABSL_FLAG(int64_t, max_in_flight_bytes, int64_t{1} << 30, "serve: bytes of requests held at the same time");
 ABSL_FLAG(int, max_queued, 1024, "serve: requests that may wait for one variant");

@@ -63,7 +63,9 @@ int HttpServer::OnRequest(mg_connection* connection) {
   std::string out = absl::StrCat("HTTP/1.1 ", response.code, " ", ReasonPhrase(response.code),
                                  "\r\nContent-Type: ", response.content_type,
                                  "\r\nContent-Length: ", response.body.size(),
-                                 "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n");
+                                 "\r\nCache-Control: no-store\r\nConnection: close\r\n");
+  for (const auto& [name, value] : response.headers) absl::StrAppend(&out, name, ": ", value, "\r\n");
+  out += "\r\n";
   if (method != "HEAD") out += response.body;
   mg_write(connection, out.data(), out.size());
   return 1;

@@ -1,10 +1,12 @@
-// A small HTTP server for health and metrics: GET and HEAD, one handler, on its own threads.
+// A small HTTP server for health, metrics and the web page: GET and HEAD, one handler, on its own threads.
 #ifndef OCTET_SERVER_HTTP_SERVER_H_
 #define OCTET_SERVER_HTTP_SERVER_H_
 
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -18,6 +20,7 @@ struct HttpResponse {
   int code = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers = {};  // further ones
 };
 using HttpHandler = std::function<HttpResponse(absl::string_view path)>;
 

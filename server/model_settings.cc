@@ -110,6 +110,9 @@ absl::Status OctetParameter(const std::string& key, const std::string& value,
     return OneOf(key, v, {{"always", R::kAlways}, {"sampled", R::kSampled}, {"never", R::kNever}}, &compare.residency);
   }
   if (key == "octet.uncertainty.max_entropy") return Number(key, v, 0, 100, &compare.max_entropy_nats);
+  if (key == "octet.ensemble.seed") {
+    return Integer(key, v, 0, std::numeric_limits<int64_t>::max(), &compare.ensemble_seed);
+  }
   if (key == "octet.memory.limit_bytes") {
     return Integer(key, v, 1, std::numeric_limits<int64_t>::max(), &settings->memory_limit_bytes);
   }

@@ -27,6 +27,7 @@ struct ComparisonSettings {
   // while collected requests are replayed.
   enum class Residency : uint8_t { kUnset, kAlways, kSampled, kNever } residency = Residency::kUnset;
   double max_entropy_nats = 0;  // octet.uncertainty.max_entropy
+  int64_t ensemble_seed = 0;    // octet.ensemble.seed: of the samples of variants "...-mcT"
 };
 
 struct ModelSettings {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -31,6 +32,7 @@
 #include "server/sample.h"
 #include "server/scheduler.h"
 #include "server/variant_loader.h"
+#include "server/web/web_page.h"
 
 namespace octet::server {
 namespace {
@@ -246,6 +248,7 @@ void ServerImpl::UpdateHealth() {
 }
 
 HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
+  if (std::optional<HttpResponse> page = WebPage(path); page.has_value()) return *std::move(page);
   if (path == "/v2/health/live") return {200, "text/plain; charset=utf-8", "live\n"};
   if (path == "/v2/health/ready") {
     if (ready()) return {200, "text/plain; charset=utf-8", "ready\n"};
@@ -271,7 +274,7 @@ HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
     return {503, "text/plain; charset=utf-8", "not ready\n"};
   }
   return {404, "text/plain; charset=utf-8",
-          "served here: /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready, "
+          "served here: /, /v2/health/live, /v2/health/ready, /v2/models/MODEL[/versions/V]/ready, "
           "/api/v1/variants\n"};
 }
 

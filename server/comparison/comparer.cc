@@ -164,9 +164,14 @@ absl::Status Comparer::Run(Replay* replay, const std::string& variant, const Rep
   // Twins share names, not the order of their tensors: bound anew, by name.
   InferRequest request = std::move(replay->bound.request);
   request.outputs.clear();
-  for (int index : replay->bound.outputs) {
-    request.outputs.push_back(replay->answered_as->outputs[static_cast<size_t>(index)].name);
+  std::vector<size_t> compared;  // per output of `request`, which one of the answer; an ensemble's extra ones have no twin
+  for (size_t i = 0; i < replay->bound.outputs.size(); ++i) {
+    const auto index = static_cast<size_t>(replay->bound.outputs[i]);
+    if (index >= replay->answered_as->own_outputs()) continue;
+    request.outputs.push_back(replay->answered_as->outputs[index].name);
+    compared.push_back(i);
   }
+  if (compared.empty()) return absl::OkStatus();
   OCTET_ASSIGN_OR_RETURN(BoundRequest bound, Bind(std::move(request), *target.signature));
   CachedContext* used = nullptr;
   absl::Duration run_cpu;
@@ -180,7 +185,7 @@ absl::Status Comparer::Run(Replay* replay, const std::string& variant, const Rep
     if (target.signature->batchable && !shape.empty()) shape[0] = bound.rows;
     const auto bytes = static_cast<size_t>(ByteSize(output.dtype, shape));
     ByteSpan ran = used->context->output(bound.outputs[i]);
-    const ByteSpan answered = replay->outputs[i];
+    const ByteSpan answered = replay->outputs[compared[i]];
     if (answered.size() != bytes || ran.size() < bytes) {
       return absl::InternalError(absl::StrCat("output '", output.name, "' has ", answered.size(), " bytes of one variant, ",
                                               bytes, " of the other"));

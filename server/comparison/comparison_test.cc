@@ -152,6 +152,18 @@ TEST(GuardTest, RecoversOnlyWhenTheWholeIntervalIsAbove) {
   EXPECT_EQ(DecideGuard(settings, true, Summaries(200, 200)).action, GuardAction::kRecover);
 }
 
+TEST(GuardTest, AnOutputThatIsSeldomAskedForNeitherBlocksATripNorCountsAsGood) {
+  GuardSettings settings;
+  settings.min_top1_agreement = 0.9;
+  OutputSummaries outputs = Summaries(200, 100);
+  outputs["seldom"] = Summaries(2, 2).at("logits");
+  EXPECT_EQ(DecideGuard(settings, false, outputs).action, GuardAction::kTrip);
+  outputs["logits"] = Summaries(200, 200).at("logits");
+  EXPECT_EQ(DecideGuard(settings, true, outputs).action, GuardAction::kStay);
+  outputs["seldom"] = Summaries(60, 60).at("logits");
+  EXPECT_EQ(DecideGuard(settings, true, outputs).action, GuardAction::kRecover);
+}
+
 TEST(GuardTest, SqnrIsJudgedForOutputsWithoutClasses) {
   GuardSettings settings;
   settings.min_sqnr_db = 25;

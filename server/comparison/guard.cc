@@ -30,7 +30,11 @@ GuardDecision DecideGuard(const GuardSettings& settings, bool tripped, const Out
   bool all_above = true;
   std::string why_above;
   for (const auto& [name, summary] : outputs) {
-    if (summary.comparisons < settings.min_comparisons) return {};
+    // An output that few requests ask for must not keep another from tripping, nor be taken for good.
+    if (summary.comparisons < settings.min_comparisons) {
+      all_above = false;
+      continue;
+    }
     const auto judge = [&](const Judged& judged) {
       if (judged.below && decision.reason.empty()) decision.reason = judged.words;
       all_above = all_above && judged.above;
