@@ -157,7 +157,7 @@ ComparerOptions ServerImpl::ComparerHooks() {
 
 void ServerImpl::KeepHouse() {
   constexpr double kFull = 0.95;  // of what the process may hold
-  const auto limit = static_cast<int64_t>(kFull * static_cast<double>(MemoryLimitBytes()));
+  const auto limit = static_cast<int64_t>(kFull * static_cast<double>(options_.memory_limit_bytes));
   absl::MutexLock lock(&house_mu_);
   while (!draining_) {
     house_.WaitWithTimeout(&house_mu_, absl::Seconds(1));
@@ -287,7 +287,7 @@ MetricsSample ServerImpl::Sample() const {
   SampleRepository(repository_, scheduler_, absl::Now(), &sample);
   sample.resident_bytes = ResidentBytes();
   sample.baseline_bytes = baseline_bytes_ + ResidentFileBytes();
-  sample.memory_limit_bytes = MemoryLimitBytes();
+  sample.memory_limit_bytes = options_.memory_limit_bytes;
   sample.requests_bytes = in_flight_.bytes();
   sample.comparison_queued_bytes = comparer_.queued_bytes();
   return sample;
