@@ -73,6 +73,7 @@ absl::StatusOr<std::vector<client::LoadOptions>> ParseWindows() {
     options.grace = absl::GetFlag(FLAGS_timeout);
     options.max_in_flight = absl::GetFlag(FLAGS_max_outstanding);
     options.seed = absl::GetFlag(FLAGS_seed) + windows.size();
+    options.stop = [] { return InterruptGuard::interrupted(); };
     const bool parsed = open ? absl::SimpleAtod(word, &options.rate) && options.rate > 0 && options.rate <= 1e7
                              : absl::SimpleAtoi(word, &options.concurrency) && options.concurrency >= 1 &&
                                    options.concurrency <= 100000;
@@ -243,8 +244,9 @@ absl::Status Bench(const Words& words) {
                                : absl::StrCat(load.concurrency, " in flight").c_str(),
                  absl::FormatDuration(load.warm_up + load.duration).c_str());
     windows.push_back({load, client::RunLoad(*target, load)});
+    if (windows.back().result.window == absl::ZeroDuration()) windows.pop_back();  // stopped in its warm-up
   }
-  if (windows.empty()) return absl::CancelledError("interrupted before the first window ended");
+  if (windows.empty()) return absl::CancelledError("interrupted before the first window began");
   std::printf("%s, %s, %d rows per request\n\n%s", model.c_str(), where.c_str(), static_cast<int>(absl::GetFlag(FLAGS_batch)),
               WindowsTable(windows, absl::GetFlag(FLAGS_batch)).c_str());
   if (const std::string json = absl::GetFlag(FLAGS_json); !json.empty()) {

@@ -36,7 +36,7 @@ ABSL_FLAG(bool, sequential, false, "compress: fit each layer behind the compress
 ABSL_FLAG(bool, reduced_range, false, "compress: 7-bit weights, for CPUs without VNNI");
 ABSL_FLAG(std::string, keep_float, "", "compress: comma-separated names of nodes that stay f32; * for any characters");
 ABSL_FLAG(double, held_back, 0, "compress: share of the samples used for comparison only (0: 0.2)");
-ABSL_FLAG(int64_t, max_samples, 0, "compress: use at most this many samples (0: all)");
+ABSL_FLAG(int64_t, max_samples, 0, "compress, replay: use at most this many samples (0: all; replay: 256)");
 ABSL_FLAG(uint64_t, seed, 0, "compress, bench: of everything that is drawn");
 ABSL_FLAG(double, distribution_samples, 0,
           "compress: keep a distribution over codes below 8 bits, fitted for the mean of so many samples (2 or more)");

@@ -13,7 +13,7 @@
 #include "cli/console.h"
 #include "client/octet_client.h"
 
-ABSL_FLAG(int64_t, replay_samples, 256, "replay: samples at most");
+ABSL_DECLARE_FLAG(int64_t, max_samples);
 ABSL_DECLARE_FLAG(std::string, address);
 ABSL_DECLARE_FLAG(std::string, image);
 ABSL_DECLARE_FLAG(std::string, model_version);
@@ -21,6 +21,8 @@ ABSL_DECLARE_FLAG(absl::Duration, timeout);
 
 namespace octet::cli {
 namespace {
+
+constexpr int64_t kMostSamples = 256;  // without --max_samples
 
 std::vector<std::string> RowOf(const v1::ComparedVariant& variant) {
   std::string agreement = "reference", sqnr = "-", cosine = "-";
@@ -55,7 +57,7 @@ absl::Status Replay(const Words& words) {
   if (words.size() == 2) {
     for (absl::string_view variant : absl::StrSplit(words[1], ',')) request.add_variants(std::string(variant));
   }
-  request.set_max_samples(absl::GetFlag(FLAGS_replay_samples));
+  request.set_max_samples(absl::GetFlag(FLAGS_max_samples) > 0 ? absl::GetFlag(FLAGS_max_samples) : kMostSamples);
   request.set_image_options(absl::GetFlag(FLAGS_image));
   OCTET_ASSIGN_OR_RETURN(const auto client,
                          client::OctetClient::Connect(absl::GetFlag(FLAGS_address), absl::GetFlag(FLAGS_timeout)));

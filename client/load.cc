@@ -16,7 +16,7 @@
 namespace octet::client {
 namespace {
 
-constexpr absl::Duration kPoll = absl::Microseconds(200);
+constexpr absl::Duration kPoll = absl::Microseconds(200), kStopPoll = absl::Milliseconds(100);
 
 class SteadyClock final : public LoadClock {
  public:
@@ -44,7 +44,7 @@ class Run {
 
   LoadResult Closed() {
     for (int64_t i = 0; i < options_.concurrency; ++i) SendNext();
-    clock_.SleepUntil(end_);
+    SleepUntil(End());
     return Finish();
   }
 
@@ -54,13 +54,12 @@ class Run {
     for (int64_t i = 0;; ++i) {
       // Exponential gaps: -ln(1 - u) / rate.
       due += absl::Seconds(-std::log1p(-rng.Uniform(static_cast<uint64_t>(i))) / options_.rate);
-      if (due >= end_) return Finish();
-      clock_.SleepUntil(due);
-      while (Outstanding() >= options_.max_in_flight && clock_.Now() < end_ + options_.grace) {
-        clock_.SleepUntil(clock_.Now() + kPoll);
+      if (due >= End() || !SleepUntil(due)) return Finish();
+      while (Outstanding() >= options_.max_in_flight && clock_.Now() < End() + options_.grace) {
+        if (!SleepUntil(clock_.Now() + kPoll)) break;
       }
       const absl::Duration now = clock_.Now();
-      const bool sent = now < end_ + options_.grace && Outstanding() < options_.max_in_flight;
+      const bool sent = now < End() + options_.grace && Outstanding() < options_.max_in_flight;
       if (due >= begin_) {
         absl::MutexLock lock(&mutex_);
         ++result_.due;
@@ -75,6 +74,28 @@ class Run {
   }
 
  private:
+  absl::Duration End() {
+    absl::MutexLock lock(&mutex_);
+    return end_;
+  }
+
+  // False when the run was stopped: its end is now.
+  bool SleepUntil(absl::Duration time) {
+    while (true) {
+      const absl::Duration now = clock_.Now();
+      if (options_.stop && now >= next_look_) {
+        next_look_ = now + kStopPoll;
+        if (options_.stop()) {
+          absl::MutexLock lock(&mutex_);
+          end_ = std::min(end_, now);
+          return false;
+        }
+      }
+      if (now >= time) return true;
+      clock_.SleepUntil(options_.stop ? std::min(time, now + kStopPoll) : time);
+    }
+  }
+
   void Send(absl::Duration due) {
     int64_t number = 0;
     {
@@ -96,8 +117,10 @@ class Run {
 
   void Ended(absl::Duration due, const absl::Status& status) {
     const absl::Duration now = clock_.Now();
+    bool more = false;
     {
       absl::MutexLock lock(&mutex_);
+      more = options_.rate <= 0 && now < end_;
       if (status.ok() && now >= begin_ && now < end_) ++result_.completed_in_window;
       if (due >= begin_) {
         if (status.ok()) {
@@ -107,7 +130,7 @@ class Run {
         }
       }
     }
-    if (options_.rate <= 0 && now < end_) SendNext();
+    if (more) SendNext();
     // Last: afterwards this object may be gone.
     absl::MutexLock lock(&mutex_);
     --outstanding_;
@@ -119,18 +142,20 @@ class Run {
   }
 
   LoadResult Finish() {
-    clock_.SleepUntil(end_);
+    SleepUntil(End());
     while (Outstanding() > 0) clock_.SleepUntil(clock_.Now() + kPoll);
     absl::MutexLock lock(&mutex_);
-    result_.window = options_.duration;
+    result_.window = std::max(end_ - begin_, absl::ZeroDuration());
     return std::move(result_);
   }
 
   LoadTarget& target_;
   const LoadOptions options_;
   LoadClock& clock_;
-  const absl::Duration start_, begin_, end_;
+  const absl::Duration start_, begin_;
+  absl::Duration next_look_;  // of the thread that runs the window
   absl::Mutex mutex_;
+  absl::Duration end_ ABSL_GUARDED_BY(mutex_);
   LoadResult result_ ABSL_GUARDED_BY(mutex_);
   int64_t sent_ ABSL_GUARDED_BY(mutex_) = 0, outstanding_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -8,6 +8,7 @@
 #define OCTET_CLIENT_LOAD_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 
 #include "absl/functional/any_invocable.h"
@@ -43,6 +44,7 @@ struct LoadOptions {
   absl::Duration duration = absl::Seconds(10);  // of the window behind it
   absl::Duration grace = absl::Seconds(5);      // after the window, for requests that were due in it and have not gone out
   uint64_t seed = 1;                  // of the arrival times
+  std::function<bool()> stop = {};    // asked ten times a second: true ends the window then; it is as long as it lasted
 };
 
 // Of requests that were due (open loop) or sent (closed loop) in the window.
@@ -53,10 +55,13 @@ struct LoadResult {
   int64_t due = 0;                             // all of them
   int64_t unsent = 0;                          // that never went out: latency is a lower bound then
   int64_t completed_in_window = 0;             // successes of any request that ended inside the window
-  absl::Duration window;
+  absl::Duration window;                       // zero when it was stopped in the warm-up
 
-  double OfferedPerSecond() const { return static_cast<double>(due) / absl::ToDoubleSeconds(window); }
-  double AchievedPerSecond() const { return static_cast<double>(completed_in_window) / absl::ToDoubleSeconds(window); }
+  double PerSecond(int64_t count) const {
+    return window > absl::ZeroDuration() ? static_cast<double>(count) / absl::ToDoubleSeconds(window) : 0;
+  }
+  double OfferedPerSecond() const { return PerSecond(due); }
+  double AchievedPerSecond() const { return PerSecond(completed_in_window); }
 };
 
 // Runs one window and waits for all answers; the target must give every request an end (a deadline).

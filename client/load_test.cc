@@ -106,6 +106,21 @@ TEST(ClosedLoop, KeepsItsNumberInFlight) {
   EXPECT_EQ(result.latency.count(), result.due);
 }
 
+TEST(BothLoops, EndEarlyWhenTheyAreStopped) {
+  for (double rate : {0.0, 100.0}) {
+    SimulatedClock clock;
+    QueueTarget target(clock, absl::Milliseconds(1));
+    LoadOptions options;
+    options.rate = rate;
+    options.stop = [&clock] { return clock.Now() >= absl::Seconds(4); };
+    const LoadResult result = RunLoad(target, options, clock);
+    EXPECT_NEAR(absl::ToDoubleSeconds(result.window), 3, 0.11) << rate;
+    EXPECT_NEAR(result.AchievedPerSecond(), rate > 0 ? rate : 1000, 20) << rate;
+    EXPECT_EQ(result.latency.count(), result.due) << rate;
+    EXPECT_LT(clock.Now(), absl::Seconds(5));
+  }
+}
+
 TEST(ClosedLoop, CountsErrorsByCodeAndNotAsLatency) {
   SimulatedClock clock;
   QueueTarget target(clock, absl::Milliseconds(1));

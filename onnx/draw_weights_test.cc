@@ -135,8 +135,9 @@ TEST(HostileDrawWeights, EachRuleIsNamed) {
         second.set_name("again");
         second.set_output(0, "again");
         *m->mutable_graph()->add_node() = second;
-        // Behind the first one, in front of its reader or not: order among the two decides.
-        m->mutable_graph()->mutable_node()->SwapElements(m->graph().node_size() - 1, m->graph().node_size() - 2);
+        auto* output = m->mutable_graph()->add_output();  // so that it is read
+        *output = m->graph().output(0);
+        output->set_name("again");
       },
       "has a distribution already");
 }

@@ -188,6 +188,8 @@ std::vector<Box> Faces(const Predictions& p, int64_t i) {
 const std::vector<Network>& Networks() {
   static const auto& networks = *new std::vector<Network>{
       {"fashion-mnist", [](const Sources& s) { return Fashion(s, "fashion-mnist", models::FashionMnist()); }},
+      {"fashion-mnist-wide",
+       [](const Sources& s) { return Fashion(s, "fashion-mnist-wide", models::FashionMnistWide()); }},
       {"resnet20-cifar10", Cifar},
       {"squeezenet-fp32",
        [](const Sources& s) {

@@ -34,11 +34,13 @@ def chart(title, x_label, y_label, series, x_range, y_range, log_y=False, width=
                    f'<text x="{left - 6}" y="{y_of(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
     for x in ticks(*x_range):
         out.append(f'<text x="{x_of(x):.1f}" y="{top + inner_h + 16}" text-anchor="middle">{x:g}</text>')
+    legend_x = left + 8
     for i, (name, points) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
         out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>'
-                   f'<text x="{left + 8 + inner_w / len(series) * i:.0f}" y="{top - 6}" style="fill:{colour}">{html.escape(name)}</text>')
+                   f'<text x="{legend_x:.0f}" y="{top - 6}" style="fill:{colour}">{html.escape(name)}</text>')
+        legend_x += 6.5 * len(name) + 20
     return "\n".join([*out, "</svg>", ""])
 
 

@@ -253,16 +253,15 @@ class VersionView {
         loaded.map((v) => [v.name, format.count(v.queue_depth)]));
   }
 
-  // What is judged of each output: top-1 agreement where there are classes, SQNR where there are none or a guard looks at it.
+  // What a guard judges of each output: top-1 agreement where there are classes, and SQNR.
   showAgreement(version) {
     const outputs = [...new Set(list(version.pairs).flatMap((pair) => list(pair.outputs).map((o) => o.output)))].slice(0, MAX_OUTPUTS);
     for (const output of outputs) {
       const found = list(version.pairs).flatMap((pair) => list(pair.outputs).filter((o) => o.output === output)
           .map((o) => ({pair, o})));
       const classes = found.some(({o}) => o.top1_agreement && finite(o.top1_agreement.value));
-      const judged = found.some(({pair}) => boundOf(pair, 'sqnr_db') !== undefined);
       if (classes) this.showMeasure(version, output, found, {name: 'top1_agreement', title: 'Top-1 agreement', unit: '%', scale: 100});
-      if (!classes || judged) this.showMeasure(version, output, found, {name: 'sqnr_db', title: 'SQNR', unit: 'dB', scale: 1});
+      this.showMeasure(version, output, found, {name: 'sqnr_db', title: 'SQNR', unit: 'dB', scale: 1});
     }
   }
 

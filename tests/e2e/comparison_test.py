@@ -358,7 +358,7 @@ class ComparisonTest(unittest.TestCase):
         done = octet("set", "guard", "watched", "--min-sqnr-db=none")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertFalse(self.client.pair("watched").HasField("guard"))
-        replayed = octet("replay", "watched", "int8", "--replay-samples=7")
+        replayed = octet("replay", "watched", "int8", "--max-samples=7")
         self.assertEqual(replayed.returncode, 0, replayed.stderr)
         self.assertIn("7 samples, against f32", replayed.stdout)
         wrong = octet("set", "primary", "watched", "int3")

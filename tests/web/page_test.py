@@ -32,6 +32,7 @@ parameters { key: "octet.variants" value { string_value: "f32,int8" } }
 parameters { key: "octet.primary" value { string_value: "int8" } }
 parameters { key: "octet.compare.fraction" value { string_value: "1" } }
 parameters { key: "octet.guard.min_top1_agreement" value { string_value: "0.9" } }
+parameters { key: "octet.guard.min_comparisons" value { string_value: "10" } }
 """
 FIGURES = """Object.fromEntries([...document.querySelectorAll('[data-figure]')].map((n) => [n.dataset.figure, n.textContent]))"""
 
@@ -182,19 +183,19 @@ def serve_and_look(folder):
     version.mkdir(parents=True)
     shutil.copy(source / "models/fashion-mnist/model.onnx", version / "model.onnx")
     (version.parent / "config.pbtxt").write_text(CONFIG)
-    subprocess.run([octet, "compress", version / "model.onnx", "--scheme=int8", "--max-samples=200", "--threads=1",
+    subprocess.run([octet, "compress", version / "model.onnx", "--scheme=int8", "--max-samples=60", "--threads=1",
                     f"--calibration={DATASET}/train-images-idx3-ubyte.gz", f"--out={version}/model.int8.onnx"],
                    check=True, capture_output=True)
     stub = harness.make_stubs(source, stubs)
     with harness.serving(octet, folder / "models", stub, "--threads=1") as server, browser.chromium(1280, 900) as page:
         load = [subprocess.Popen([octet, "bench", f"fashion@{variant}", f"--address={server.grpc_address}", f"--rates={rate}",
-                                  "--duration=100s", f"--data={DATASET}/t10k-images-idx3-ubyte.gz"],
+                                  "--duration=1h", f"--data={DATASET}/t10k-images-idx3-ubyte.gz"],
                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 for variant, rate in (("int8", 60), ("f32", 10))]
         try:
             page.send("Page.navigate", url=f"http://{server.http_address}/")
             page.await_true("document.getElementById('status').textContent === 'Live.'")
-            page.await_true("Number(document.querySelector('[data-figure=\"int8/logits/comparisons\"]').textContent) > 20")
+            page.await_true("Number(document.querySelector('[data-figure=\"int8/logits/comparisons\"]').textContent) > 5", 100)
             page.await_true("Chart.getChart(document.querySelectorAll('figure canvas')[2]).data.datasets[0].data.length > 4")
             for _ in range(3):
                 body, figures = reading(page)
@@ -203,7 +204,7 @@ def serve_and_look(folder):
             status, text = server.get("/api/v1/variants")
             assert status == 200, text
             asked = expected_figures(json.loads(text)["models"][0]["versions"][0])
-            check_figures(figures, {key: asked[key] for key in asked if key.endswith(("/file", "/weights", "/memory/code"))})
+            check_figures(figures, {key: asked[key] for key in asked if key.endswith(("/file", "/weights"))})
             metrics = server.metrics()
             for variant in ("f32", "int8"):
                 weights = [value for (name, labels), value in metrics.items() if name == "octet_variant_memory_bytes"
@@ -227,9 +228,8 @@ def serve_and_look(folder):
             # A guard that cannot hold: the page says who answers, and why.
             subprocess.run([octet, "set", "guard", "fashion", "--min-sqnr-db=80", f"--address={server.grpc_address}"],
                            check=True, capture_output=True, timeout=60)
-            page.await_true("document.querySelector('[role=alert]').textContent.includes('f32 answers for int8')", 90)
+            page.await_true("document.querySelector('[role=alert]').textContent.includes('f32 answers for int8')", 150)
             page.await_true("[...document.querySelectorAll('td.bad')].some((n) => n.textContent === 'tripped')")
-            page.await_true("document.body.innerText.includes('SQNR of output logits')")
             bounds = dict(chart(page, "SQNR of output logits")["sets"])["bound of int8"]
             assert bounds[-1][1] == 80, bounds
             page.send("Emulation.clearDeviceMetricsOverride")
