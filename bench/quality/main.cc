@@ -38,7 +38,7 @@ ABSL_FLAG(int64_t, max_calibration, 0, "use at most this many calibration sample
 ABSL_FLAG(int64_t, max_evaluation, 0, "use at most this many evaluation samples (0: all)");
 ABSL_FLAG(std::vector<std::string>, samples, (std::vector<std::string>{"2", "4", "8"}), "sizes of the ensembles of SCHEME-mc");
 ABSL_FLAG(bool, uncertainty, false, "of classifiers, measure likelihood, calibration and what entropy tells, too");
-ABSL_FLAG(double, distribution, 8, "samples whose mean the distributions of SCHEME-mc are fitted for");
+ABSL_FLAG(double, distribution, 2, "samples whose mean the distributions of SCHEME-mc are fitted for");
 ABSL_FLAG(int, distribution_bits, 8, "bits of their stored probabilities");
 ABSL_FLAG(int, layers, 0, "show this many of each scheme's worst layers");
 ABSL_FLAG(int, threads, 0, "threads of one inference (0: the CPU budget)");

@@ -4,7 +4,9 @@
     /usr/bin/python3 models/fashion-mnist/train.py --network base --out models/fashion-mnist/model.onnx
     /usr/bin/python3 models/fashion-mnist/train.py --network wide --out models/fashion-mnist-wide/model.onnx
 
-The wide network's weights are stored as f16 behind Casts to f32: half the file, and every runtime computes in f32.
+The wide network is the first one and a second, larger branch of another layout side by side, their logits averaged. The branch
+is trained alone and loses the inner channels of its last block that matter least, so that both together stay below 4 million
+weights. Its weights are stored as f16 behind Casts to f32: half the file, and every runtime computes in f32.
 
 Packages: deploy/packages/train.list (Debian 13). Input "image" FLOAT [N,1,28,28], pixel / 255 and nothing else, so a
 client needs no constants; output "logits" FLOAT [N,10].
@@ -141,7 +143,8 @@ class Pooled(nn.Module):
         self.folded = False
 
     def fold(self):
-        self.conv, self.folded = torch.nn.utils.fusion.fuse_conv_bn_eval(self.conv, self.norm), True
+        self.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(self.conv, self.norm)
+        self.norm, self.folded = nn.Identity(), True
 
     def forward(self, x):
         if self.folded:
@@ -149,7 +152,7 @@ class Pooled(nn.Module):
         return F.relu(self.norm(F.max_pool2d(self.conv(x), 2)))
 
 
-class WideClassifier(nn.Module):
+class Branch(nn.Module):
     """[N,1,28,28] -> [N,10]; the layout of K. Jordan's "94 % on CIFAR-10 in 3.29 seconds" (arXiv 2404.00498): a 2x2 stem, then
     three times a pooled convolution and a residual pair, so that nearly all arithmetic is dense 3x3 at 13x13 and 6x6."""
 
@@ -180,7 +183,7 @@ class WideClassifier(nn.Module):
 
 
 NETWORKS = {"base": {"make": Classifier, "epochs": 46, "storage": "f32", "title": "Fashion-MNIST classifier of Octet"},
-            "wide": {"make": WideClassifier, "epochs": 44, "storage": "f16",
+            "wide": {"make": Branch, "epochs": 44, "storage": "f16",
                      "title": "Wide Fashion-MNIST classifier of Octet"}}
 
 
@@ -246,6 +249,83 @@ def train(split, options):
     return kept, record
 
 
+# ---- the wide network: two branches ----
+
+KEPT_CHANNELS = 240  # of the 256 inside the branch's block3: 3,976,300 weights with the first network
+
+
+def fold_norms(net):
+    """BatchNorm into the convolution in front of it, everywhere."""
+    net.eval()
+    for layer in list(net.modules()):
+        if isinstance(layer, Pooled) and not layer.folded:
+            layer.fold()
+        if isinstance(layer, nn.Sequential) and len(layer) > 1 and isinstance(layer[1], nn.BatchNorm2d):
+            layer[0] = torch.nn.utils.fusion.fuse_conv_bn_eval(layer[0], layer[1])
+            layer[1] = nn.Identity()
+    return net
+
+
+def load_folded(make, path):
+    """The network of an exported file, without BatchNorm."""
+    net = fold_norms(make())
+    tensors = {t.name.removesuffix(".f16"): onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            key = name.replace(".body.", ".").replace(".conv.", ".").replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+            parameter.copy_(torch.from_numpy(tensors[key].astype(np.float32)))
+    return net
+
+
+def narrow(net):
+    """Removes the channels inside block3 whose weights out of the block are smallest, times their weights into it."""
+    first, second = net.block3.body[0][0], net.block3.body[1][0]
+    importance = first.weight.flatten(1).norm(dim=1) * second.weight.transpose(0, 1).flatten(1).norm(dim=1)
+    keep = importance.argsort(descending=True)[:KEPT_CHANNELS].sort().values
+    inner = nn.Conv2d(first.in_channels, KEPT_CHANNELS, 3, padding=1)
+    outer = nn.Conv2d(KEPT_CHANNELS, second.out_channels, 3, padding=1)
+    with torch.no_grad():
+        inner.weight.copy_(first.weight[keep])
+        inner.bias.copy_(first.bias[keep])
+        outer.weight.copy_(second.weight[:, keep])
+        outer.bias.copy_(second.bias)
+    net.block3.body[0][0], net.block3.body[1][0] = inner, outer
+    return net
+
+
+class Average(nn.Module):
+    """The mean logits of two networks."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x):
+        return (self.first(x) + self.second(x)) / 2
+
+
+def side_by_side(first, second, title):
+    """One model that averages the logits of two: names get prefixes, the classifiers are halved, an Add joins them."""
+    joined = onnx.ModelProto()
+    joined.CopyFrom(second)
+    del joined.graph.node[:], joined.graph.initializer[:]
+    for prefix, model in (("first.", first), ("second.", second)):
+        for tensor in model.graph.initializer:
+            if tensor.name.startswith("classify."):
+                half = onnx.numpy_helper.to_array(tensor) / np.float32(2)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(half.astype(np.float32), tensor.name))
+            tensor.name = prefix + tensor.name
+            joined.graph.initializer.append(tensor)
+        for node in model.graph.node:
+            node.name = prefix + node.name
+            node.input[:] = [name if name == "image" else prefix + name for name in node.input]
+            node.output[:] = [prefix + name for name in node.output]
+            joined.graph.node.append(node)
+    joined.graph.node.append(onnx.helper.make_node("Add", ["first.logits", "second.logits"], ["logits"], name="average.add"))
+    joined.doc_string = title
+    return joined
+
+
 # ---- export ----
 
 def tidy(model, title):
@@ -286,13 +366,10 @@ def store_as_f16(model):
     model.graph.node.extend(nodes)
 
 
-def export(net, path, network):
+def export(net, path, network, first=None):
+    """Writes the network; with `first`, the path of another one's file, both of them averaged."""
     partial = path.with_suffix(".partial")
-    net = copy.deepcopy(net)
-    for layer in net.modules():
-        if isinstance(layer, Pooled):
-            layer.eval()
-            layer.fold()
+    net = fold_norms(copy.deepcopy(net))
     torch.onnx.export(net.eval(), torch.zeros(2, 1, 28, 28), str(partial), opset_version=17, dynamo=False,
                       input_names=["image"], output_names=["logits"],
                       dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}})
@@ -301,6 +378,8 @@ def export(net, path, network):
     if not kinds <= {"Conv", "Relu", "Add", "GlobalAveragePool", "MaxPool", "Flatten", "Gemm"} or model.ir_version > 9:
         raise ValueError(f"unexpected export: operators {sorted(kinds)}, IR version {model.ir_version}")
     model = tidy(model, network["title"])
+    if first is not None:
+        model = side_by_side(onnx.load(first), model, network["title"])
     if network["storage"] == "f16":
         store_as_f16(model)
     onnx.checker.check_model(model, full_check=True)
@@ -372,6 +451,10 @@ def main():
     parser.add_argument("--network", choices=NETWORKS, default="base")
     parser.add_argument("--out", type=pathlib.Path, required=True,
                         help="ONNX file to write; README.md and metrics.json beside it are updated")
+    parser.add_argument("--first", type=pathlib.Path, default=pathlib.Path("models/fashion-mnist/model.onnx"),
+                        help="wide: the first network's file")
+    parser.add_argument("--branch", type=pathlib.Path, help="wide: the trained branch's file, written as OUT.branch.onnx, "
+                        "instead of training it")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--epochs", type=int, help="default: the network's own number")
     parser.add_argument("--batch", type=int, default=128)
@@ -385,10 +468,25 @@ def main():
     keep_freed_memory()
     torch.manual_seed(options.seed)
     split = load_split(options.data)
-    net, record = train(split, options)
+    if options.branch:
+        net, record = load_folded(network["make"], options.branch), {}
+    else:
+        net, record = train(split, options)
     minutes = time.process_time() / 60
 
-    export(net, options.out, network)
+    if options.network == "wide":
+        if not options.branch:
+            export(net, options.out.with_suffix(".branch.onnx"), network)
+        first, held_out = load_folded(Classifier, options.first), split["held_out"]
+        held_x, held_y = to_input(held_out[0]), torch.from_numpy(held_out[1]).long()
+        record["held_out_top1_first_network"] = accuracy(first, held_x, held_y)
+        record["held_out_top1_branch"] = accuracy(net, held_x, held_y)
+        branch = narrow(fold_norms(net))
+        net = Average(first, branch)
+        record["held_out_top1"] = accuracy(net, held_x, held_y)
+        export(branch, options.out, network, options.first)
+    else:
+        export(net, options.out, network)
     x, y = to_input(split["test"][0]), split["test"][1]
     torch_top1 = accuracy(net, x, torch.from_numpy(y).long())
     with multiprocessing.get_context("spawn").Pool(1) as pool:
