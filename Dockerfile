@@ -11,6 +11,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 COPY . /src
 WORKDIR /src
+# The locale of ./dev, so that a compiler cache serves both.
+ENV LANG=C.UTF-8
 RUN cmake --preset release && cmake --build build/release --target octet && strip -o /octet build/release/cli/octet
 
 FROM debian:trixie-slim

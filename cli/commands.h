@@ -19,6 +19,7 @@ absl::Status Inspect(const Words& words);   // inspect.cc
 absl::Status Infer(const Words& words);     // infer.cc
 absl::Status Demo(const Words& words);      // demo.cc
 absl::Status Probe(const Words& words);     // probe.cc
+absl::Status Replay(const Words& words);    // replay.cc
 absl::Status Variants(const Words& words);  // variants.cc
 absl::Status Set(const Words& words);       // variants.cc
 

@@ -33,7 +33,7 @@ ABSL_FLAG(std::string, reference, "",
           "compare: the variant that others are compared with (default f32, else the first)");
 ABSL_FLAG(std::string, server, "",
           "compare: host:port of a server that has the model; only what a client sees is measured");
-ABSL_FLAG(std::string, report, "", "compare: write one HTML page with plots to this file");
+ABSL_FLAG(std::string, report, "", "compare, inspect --distribution: write one HTML page with plots to this file");
 ABSL_FLAG(std::string, batches, "1,2,4,8,16,32", "compare: batch sizes that are tried");
 ABSL_FLAG(absl::Duration, time, absl::Seconds(2), "compare: counted runs per variant and batch size");
 ABSL_FLAG(int64_t, samples, 1000, "compare: samples on which outputs are compared (0: all)");

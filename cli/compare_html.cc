@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "cli/comparison.h"
 #include "cli/console.h"
+#include "cli/html.h"
 #include "cli/plot.h"
 
 namespace octet::cli {
@@ -13,43 +14,11 @@ namespace {
 
 constexpr size_t kHistogramLayers = 6;  // the worst ones get pictures; all are in the table and in the JSON
 
-constexpr char kHead[] =
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-    "content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\"><title>%s: variants "
-    "compared</title>\n"
-    "<style>body{font:15px/1.45 sans-serif;margin:0 auto;max-width:1100px;padding:16px;background:#fff;color:#222}"
-    "table{border-collapse:collapse;margin:12px 0;display:block;overflow-x:auto}th,td{padding:4px 8px;text-align:right;"
-    "border-bottom:1px solid #ddd;white-space:nowrap}th:first-child,td:first-child{text-align:left}thead "
-    "th{border-bottom:"
-    "2px solid #888;vertical-align:bottom;white-space:normal}caption{text-align:left;font-weight:bold;padding:4px "
-    "0}.pick{border-left:5px solid "
-    "#0072b2;padding:6px "
-    "14px;background:#eef5fa}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(340px,1fr));"
-    "gap:8px}svg{width:100%%;height:auto}.note{color:#555}@media(prefers-color-scheme:dark){body{background:#181a1d;"
-    "color:#ddd}th,td{border-color:#3a3d42}.pick{background:#1d2b36;border-color:#56b4e9}.note{color:#aaa}}</style></"
-    "head>"
-    "<body><main>\n";
-
 std::string Cell(const std::optional<int64_t>& bytes) { return bytes.has_value() ? Bytes(*bytes) : "-"; }
 std::string Ms(double seconds) { return Fixed(seconds * 1e3, 3); }
 std::string OptionalMs(const std::optional<double>& seconds) { return seconds.has_value() ? Ms(*seconds) : "-"; }
 std::string Percent(int64_t part, int64_t whole) {
   return whole > 0 ? Fixed(100.0 * static_cast<double>(part) / static_cast<double>(whole), 2) : "-";
-}
-
-std::string HtmlTable(const std::string& caption, const std::vector<std::string>& head,
-                      const std::vector<std::vector<std::string>>& rows) {
-  std::string html = absl::StrCat("<table><caption>", EscapeMarkup(caption), "</caption><thead><tr>");
-  for (const std::string& cell : head) absl::StrAppend(&html, "<th scope=\"col\">", EscapeMarkup(cell), "</th>");
-  html += "</tr></thead><tbody>\n";
-  for (const auto& row : rows) {
-    html += "<tr>";
-    for (size_t i = 0; i < row.size(); ++i) {
-      absl::StrAppend(&html, i == 0 ? "<th scope=\"row\">" : "<td>", EscapeMarkup(row[i]), i == 0 ? "</th>" : "</td>");
-    }
-    html += "</tr>\n";
-  }
-  return html + "</tbody></table>\n";
 }
 
 std::string Tables(const Comparison& c) {
@@ -231,7 +200,7 @@ std::string Layers(const Comparison& c) {
 }  // namespace
 
 std::string ComparisonHtml(const Comparison& c, const Recommendation& r, const Bounds& bounds) {
-  std::string html = absl::StrFormat(kHead, EscapeMarkup(c.model));
+  std::string html = HtmlHead(c.model + ": variants compared");
   absl::StrAppend(&html, "<h1>", EscapeMarkup(c.model), ": variants compared</h1>\n<p>", c.samples, " samples of ",
                   EscapeMarkup(c.data), "; ", EscapeMarkup(c.machine),
                   c.server.empty() ? absl::StrCat(", ", c.threads, " threads") : "", "; reference ",

@@ -36,8 +36,11 @@ ABSL_FLAG(bool, sequential, false, "compress: fit each layer behind the compress
 ABSL_FLAG(bool, reduced_range, false, "compress: 7-bit weights, for CPUs without VNNI");
 ABSL_FLAG(std::string, keep_float, "", "compress: comma-separated names of nodes that stay f32; * for any characters");
 ABSL_FLAG(double, held_back, 0, "compress: share of the samples used for comparison only (0: 0.2)");
-ABSL_FLAG(int64_t, max_samples, 0, "compress: use at most this many samples (0: all)");
+ABSL_FLAG(int64_t, max_samples, 0, "compress, replay: use at most this many samples (0: all; replay: 256)");
 ABSL_FLAG(uint64_t, seed, 0, "compress, bench: of everything that is drawn");
+ABSL_FLAG(double, distribution_samples, 0,
+          "compress: keep a distribution over codes below 8 bits, fitted for the mean of so many samples (2 or more)");
+ABSL_FLAG(int, distribution_bits, 8, "compress: bits of a stored probability: 8 or 4");
 ABSL_FLAG(std::string, image, "",
           "preprocessing of images: size=224,short=256,channels=bgr,scale=1,mean=104:117:123,std=1:1:1,order=nhwc");
 ABSL_FLAG(int, threads, 0, "threads of one inference (0: the CPU budget)");
@@ -79,6 +82,9 @@ absl::Status ApplyFlags(compress::Recipe* recipe) {
   if (absl::GetFlag(FLAGS_reduced_range)) corrections->set_reduced_range(Corrections::ON);
   // In front of other rules: the first that matches decides.
   compress::Recipe kept;
+  if (const double samples = absl::GetFlag(FLAGS_distribution_samples); samples != 0) {
+    OCTET_RETURN_IF_ERROR(compress::AddDistribution(samples, absl::GetFlag(FLAGS_distribution_bits), recipe));
+  }
   const std::string keep_float = absl::GetFlag(FLAGS_keep_float);
   for (absl::string_view name : absl::StrSplit(keep_float, ',', absl::SkipEmpty())) {
     auto* rule = kept.add_rules();

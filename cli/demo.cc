@@ -29,7 +29,7 @@
 #include "models/embedded.h"
 
 ABSL_FLAG(bool, once, false, "demo: exit after the table instead of staying up");
-ABSL_FLAG(std::string, json, "", "demo, compare, bench: also write the figures to this file");
+ABSL_FLAG(std::string, json, "", "demo, compare, bench, inspect --distribution: also write the figures to this file");
 ABSL_FLAG(std::string, dataset, "/usr/share/datasets/fashion-mnist",
           "demo: folder of the Fashion-MNIST files (Debian package dataset-fashion-mnist)");
 ABSL_FLAG(int64_t, calibration_images, 1000, "demo: training images used for calibration and comparison");
@@ -41,8 +41,20 @@ namespace {
 constexpr int64_t kImagesPerRequest = 32;
 constexpr int64_t kSingleImages = 1000;
 
-// One row of the table each: the float file and what the compressor's schemes of these names make of it.
-const char* const kVariants[] = {"f32", "int8", "int4", "ternary"};
+// One row of the table each: the float file and what the compressor's schemes of these names make of it; and what savings
+// can buy, a wider network for the same task in 4 bits.
+struct Served {
+  const char* model;
+  const char* variant;
+  const char* name;  // of the row
+};
+constexpr Served kServed[] = {{"fashion-mnist", "f32", "f32"},
+                              {"fashion-mnist", "int8", "int8"},
+                              {"fashion-mnist", "int4", "int4"},
+                              {"fashion-mnist", "ternary", "ternary"},
+                              {"fashion-mnist-wide", "int4", "wide int4"}};
+
+std::string Address(const Served& s) { return absl::StrCat(s.model, "@", s.variant); }
 
 // All requests of one variant, serialized before anything is timed.
 struct Requests {
@@ -134,11 +146,11 @@ absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vect
                                          const std::vector<int64_t>& labels) {
   std::vector<Row> rows;
   std::vector<Requests> requests;
-  for (const char* variant : kVariants) {
+  for (const Served& served : kServed) {
     Row row;
-    row.name = variant;
+    row.name = served.name;
     rows.push_back(std::move(row));
-    OCTET_ASSIGN_OR_RETURN(Requests prepared, PrepareRequests(absl::StrCat("fashion-mnist@", variant), images));
+    OCTET_ASSIGN_OR_RETURN(Requests prepared, PrepareRequests(Address(served), images));
     requests.push_back(std::move(prepared));
     // Both batch sizes are specialised before anything is timed.
     std::vector<int64_t> ignored;
@@ -155,10 +167,11 @@ absl::StatusOr<std::vector<Row>> Measure(client::Client& client, const std::vect
       OCTET_RETURN_IF_ERROR(Round(client, requests[v], &rows[v]));
     }
   }
-  for (Row& row : rows) {
+  for (size_t v = 0; v < rows.size(); ++v) {
+    Row& row = rows[v];
     row.top1 = ShareEqual(row.classes, labels);
     row.agreement = ShareEqual(row.classes, rows[0].classes);
-    OCTET_ASSIGN_OR_RETURN(const auto statistics, client.Statistics(absl::StrCat("fashion-mnist@", row.name)));
+    OCTET_ASSIGN_OR_RETURN(const auto statistics, client.Statistics(Address(kServed[v])));
     for (const client::ModelStatistics& s : statistics) {
       if (auto it = s.memory_bytes.find("weights"); it != s.memory_bytes.end()) {
         row.weights_bytes = static_cast<int64_t>(it->second);
@@ -250,27 +263,32 @@ void StayUp(const ServerProcess& server, const std::string& log) {
   }
 }
 
-std::string FileOf(const std::string& repository, const std::string& variant) {
-  return absl::StrCat(repository, "/fashion-mnist/1/model.", variant == "f32" ? "" : absl::StrCat(variant, "."), "onnx");
+std::string FileOf(const std::string& repository, const Served& served) {
+  const std::string variant = served.variant;
+  return absl::StrCat(repository, "/", served.model, "/1/model.", variant == "f32" ? "" : absl::StrCat(variant, "."), "onnx");
 }
 
-// Writes the embedded model and compresses it.
-absl::Status MakeRepository(const std::string& repository, const std::string& dataset) {
-  std::filesystem::create_directories(std::filesystem::path(FileOf(repository, "f32")).parent_path());
-  OCTET_RETURN_IF_ERROR(WriteFileAtomically(FileOf(repository, "f32"), models::FashionMnist()));
+// Writes the embedded models and compresses them. Of the wide one only the compressed file is served.
+absl::Status MakeRepository(const std::string& folder, const std::string& repository, const std::string& dataset) {
+  const std::string wide = folder + "/wide.onnx";
+  for (const Served& served : kServed) {
+    std::filesystem::create_directories(std::filesystem::path(FileOf(repository, served)).parent_path());
+  }
+  OCTET_RETURN_IF_ERROR(WriteFileAtomically(FileOf(repository, kServed[0]), models::FashionMnist()));
+  OCTET_RETURN_IF_ERROR(WriteFileAtomically(wide, models::FashionMnistWide()));
   compress::CompressOptions options;
   options.threads = DetectCpuBudget().threads;
-  for (const std::string variant : kVariants) {
-    if (variant == "f32") continue;
-    std::fprintf(stderr, "compressing the embedded model to %s (%s, %d threads)\n", variant.c_str(),
+  for (const Served& served : kServed) {
+    if (served.variant == absl::string_view("f32")) continue;
+    std::fprintf(stderr, "compressing the embedded model to %s (%s, %d threads)\n", served.name,
                  DetectCpuFeatures().isa.c_str(), options.threads);
     ProgressBar bar;
     options.progress = [&bar](const compress::Progress& p) { bar.Show(p); };
     CompressJob job;
-    job.model = FileOf(repository, "f32");
+    job.model = served.model == absl::string_view("fashion-mnist") ? FileOf(repository, kServed[0]) : wide;
     job.calibration = dataset + "/train-images-idx3-ubyte.gz";
-    job.out = FileOf(repository, variant);
-    OCTET_ASSIGN_OR_RETURN(job.recipe, compress::MakeRecipe(variant));
+    job.out = FileOf(repository, served);
+    OCTET_ASSIGN_OR_RETURN(job.recipe, compress::MakeRecipe(served.variant));
     job.recipe.mutable_calibration()->set_samples(absl::GetFlag(FLAGS_calibration_images));
     OCTET_RETURN_IF_ERROR(CompressFile(job, options).status());
   }
@@ -295,7 +313,7 @@ absl::Status Demo(const Words& words) {
   sigaddset(&set, SIGTERM);
   if (!absl::GetFlag(FLAGS_once)) sigaddset(&set, SIGINT);
 
-  OCTET_RETURN_IF_ERROR(MakeRepository(folder + "/models", dataset));
+  OCTET_RETURN_IF_ERROR(MakeRepository(folder, folder + "/models", dataset));
   OCTET_ASSIGN_OR_RETURN(const std::vector<Tensor> images, ReadImages(dataset + "/t10k-images-idx3-ubyte.gz"));
   OCTET_ASSIGN_OR_RETURN(const std::vector<int64_t> labels, data::ReadLabels(dataset + "/t10k-labels-idx1-ubyte.gz"));
 
@@ -305,8 +323,8 @@ absl::Status Demo(const Words& words) {
   OCTET_ASSIGN_OR_RETURN(auto client, client::Client::Connect(server->grpc()));
   OCTET_RETURN_IF_ERROR(AwaitReady(*client, *server, log));
   OCTET_ASSIGN_OR_RETURN(std::vector<Row> rows, Measure(*client, images, labels));
-  for (Row& row : rows) {
-    row.file_bytes = static_cast<int64_t>(std::filesystem::file_size(FileOf(folder + "/models", row.name)));
+  for (size_t v = 0; v < rows.size(); ++v) {
+    rows[v].file_bytes = static_cast<int64_t>(std::filesystem::file_size(FileOf(folder + "/models", kServed[v])));
   }
   PrintTable(rows, labels);
   if (const std::string json = absl::GetFlag(FLAGS_json); !json.empty()) {

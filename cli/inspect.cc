@@ -9,9 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/cpu.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/distribution_report.h"
 #include "cli/inputs.h"
 #include "cli/inspect_report.h"
 #include "engine/program.h"
@@ -25,7 +27,11 @@ ABSL_FLAG(bool, memory, false, "inspect: also print what loading and running the
 ABSL_FLAG(bool, passes, false, "inspect: also print what each pass rewrote or fused, and why others did not fire");
 ABSL_FLAG(bool, profile, false, "inspect: also run the model for a second and print the time of every step");
 ABSL_FLAG(bool, weights, false, "inspect: also print every packed copy of a constant");
+ABSL_FLAG(bool, distribution, false,
+          "inspect: only print what the file's distributions say; --json and --report write it to files");
 ABSL_DECLARE_FLAG(int, threads);
+ABSL_DECLARE_FLAG(std::string, json);
+ABSL_DECLARE_FLAG(std::string, report);
 
 namespace octet::cli {
 namespace {
@@ -127,6 +133,19 @@ void PrintStoredForms(const graph::Graph& graph) {
   }
 }
 
+absl::Status InspectDistribution(const graph::Graph& graph, const std::string& model) {
+  absl::StatusOr<DistributionReport> report = ReportDistribution(graph);
+  if (!report.ok()) return Annotate(report.status(), model);
+  std::printf("%s", DistributionTable(*report).c_str());
+  if (const std::string path = absl::GetFlag(FLAGS_json); !path.empty()) {
+    OCTET_RETURN_IF_ERROR(WriteFileAtomically(path, DistributionJson(*report)));
+  }
+  if (const std::string path = absl::GetFlag(FLAGS_report); !path.empty()) {
+    OCTET_RETURN_IF_ERROR(WriteFileAtomically(path, DistributionHtml(*report, model)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Inspect(const Words& words) {
@@ -135,6 +154,7 @@ absl::Status Inspect(const Words& words) {
   ResetPeakResident();
   resident.before = ResidentBytes();
   OCTET_ASSIGN_OR_RETURN(graph::Graph graph, onnx_io::ImportFile(words[0]));
+  if (absl::GetFlag(FLAGS_distribution)) return InspectDistribution(graph, words[0]);
   const int64_t largest_initializer = LargestInitializer(graph);
   std::vector<std::string> metadata;
   for (const auto& [key, value] : graph.metadata) metadata.push_back(absl::StrCat(key, " = ", value));

@@ -28,7 +28,10 @@ constexpr Command kCommands[] = {
     {"inspect", Inspect, "inspect MODEL.onnx                      operators, types, implementations and memory"},
     {"infer", Infer, "infer MODEL --data DATA                 send samples to a server and print the best classes"},
     {"demo", Demo, "demo [--once] [--json FILE]             compress, serve and compare the embedded model"},
-    {"variants", Variants, "variants [HOST:PORT]                    what a server's variants save and cost, and who answers"},
+    {"variants", Variants,
+     "variants [HOST:PORT]                    what a server's variants save and cost, and who answers"},
+    {"replay", Replay,
+     "replay MODEL [VARIANT,...]              a server compares its variants over the model's calibration folder"},
     {"set", Set, "set primary|weights|guard|windows MODEL ...   who answers, and what the guard judges by"},
     {"probe", Probe, "probe [--address HOST:PORT]             exit 0 when a server is ready (health check)"},
 };
@@ -36,7 +39,7 @@ constexpr Command kCommands[] = {
 std::string Usage() {
   std::string text = "Octet serves neural networks and their compressed twins on CPUs.\n\n";
   for (const Command& c : kCommands) absl::StrAppend(&text, "  octet ", c.usage, "\n");
-  return absl::StrCat(text, "\nFlags of all commands: octet --help=full");
+  return absl::StrCat(text, "\nFlags of all commands: octet --helpfull");
 }
 
 // Abseil's flag names have underscores; users type dashes.

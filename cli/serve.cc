@@ -21,6 +21,10 @@ ABSL_FLAG(int64_t, max_in_flight_bytes, int64_t{1} << 30, "serve: bytes of reque
 ABSL_FLAG(int, max_queued, 1024, "serve: requests that may wait for one variant");
 ABSL_FLAG(int64_t, max_activation_bytes, int64_t{2} << 30,
           "serve: activations of one variant over all input shapes kept ready; a shape that needs more is refused");
+ABSL_FLAG(int64_t, memory_limit_bytes, 0,
+          "serve: memory of the process; a model that does not fit is refused (0: the container's or machine's limit)");
+ABSL_FLAG(absl::Duration, max_connection_age, absl::InfiniteDuration(),
+          "serve: older connections are closed gently, so that clients of a scaled service find new replicas");
 ABSL_FLAG(absl::Duration, drain_timeout, absl::Seconds(30), "serve: time that requests get to finish at shutdown");
 ABSL_DECLARE_FLAG(int, threads);
 
@@ -49,6 +53,8 @@ absl::Status Serve(const Words& words) {
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
   options.max_in_flight_bytes = absl::GetFlag(FLAGS_max_in_flight_bytes);
   options.max_activation_bytes = absl::GetFlag(FLAGS_max_activation_bytes);
+  options.memory_limit_bytes = absl::GetFlag(FLAGS_memory_limit_bytes);
+  options.max_connection_age = absl::GetFlag(FLAGS_max_connection_age);
   options.max_queued = absl::GetFlag(FLAGS_max_queued);
   OCTET_ASSIGN_OR_RETURN(std::unique_ptr<server::Server> server, server::Server::Start(options));
   // One line for scripts that start a server on free ports.

@@ -31,7 +31,8 @@ namespace octet::cli {
 namespace {
 
 constexpr char kSetUsage[] =
-    "expected: set primary MODEL VARIANT | set weights MODEL VARIANT:SHARE,... | set guard MODEL [--min-top1-agreement R] "
+    "expected: set primary MODEL VARIANT | set weights MODEL VARIANT:SHARE,... | set guard MODEL [--min-top1-agreement "
+    "R] "
     "[--min-sqnr-db DB] [--recovery automatic|manual] [--compare-fraction F] [--recover] | set windows MODEL";
 
 absl::StatusOr<std::unique_ptr<client::OctetClient>> ConnectToServer() {
@@ -41,7 +42,8 @@ absl::StatusOr<std::unique_ptr<client::OctetClient>> ConnectToServer() {
 std::string Milliseconds(double seconds) { return Fixed(seconds * 1e3, 2); }
 
 std::string Interval(const v1::Estimate& e, double unit, int digits) {
-  return absl::StrFormat("%.*f [%.*f, %.*f]", digits, e.value() * unit, digits, e.lower() * unit, digits, e.upper() * unit);
+  return absl::StrFormat("%.*f [%.*f, %.*f]", digits, e.value() * unit, digits, e.lower() * unit, digits,
+                         e.upper() * unit);
 }
 
 std::vector<std::string> RowOf(const v1::Version& version, const v1::Variant& variant) {
@@ -85,8 +87,9 @@ void PrintVersion(const v1::Version& version) {
   std::printf("%s version %s\n", version.model().c_str(), version.version().c_str());
   std::vector<std::vector<std::string>> rows;
   for (const v1::Variant& variant : version.variants()) rows.push_back(RowOf(version, variant));
-  std::printf("%s", Table({"variant", "role", "state", "weights", "activations", "file", "answered", "p50 ms", "p99 ms"}, rows)
-                        .c_str());
+  std::printf(
+      "%s", Table({"variant", "role", "state", "weights", "activations", "file", "answered", "p50 ms", "p99 ms"}, rows)
+                .c_str());
   for (const v1::Pair& pair : version.pairs()) PrintPair(pair);
   std::printf("\n");
 }
@@ -163,8 +166,7 @@ absl::StatusOr<v1::SetGuardRequest> GuardRequest(client::OctetClient& client, co
     settings.set_min_sqnr_db(value);
   }
   if (!recovery.empty() && recovery != "automatic" && recovery != "manual") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--recovery: expected automatic or manual, found '", recovery, "'"));
+    return absl::InvalidArgumentError(absl::StrCat("--recovery: expected automatic or manual, found '", recovery, "'"));
   }
   if (recovery == "automatic") settings.set_recovery(v1::GuardSettings::AUTOMATIC);
   if (recovery == "manual") settings.set_recovery(v1::GuardSettings::MANUAL);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/status.h"
+#include "client/balance.h"
 #include "client/wire.h"
 #include "proto/grpc_service.grpc.pb.h"
 
@@ -113,8 +114,14 @@ struct Client::Impl {
   absl::StatusOr<Response> Call(grpc::Status (inference::GRPCInferenceService::Stub::*method)(
                                     grpc::ClientContext*, const Request&, Response*),
                                 const Request& request) {
+    return Call(method, request, options.deadline);
+  }
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(grpc::Status (inference::GRPCInferenceService::Stub::*method)(
+                                    grpc::ClientContext*, const Request&, Response*),
+                                const Request& request, absl::Duration deadline) {
     grpc::ClientContext context;
-    SetDeadline(context, options.deadline);
+    SetDeadline(context, deadline);
     Response response;
     OCTET_RETURN_IF_ERROR(ToStatus((stub.get()->*method)(&context, request, &response), context));
     return response;
@@ -146,6 +153,9 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& addre
   // A connection of its own: two clients to one server share no HTTP/2 flow control.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetServiceConfigJSON(ServiceConfigJson(address));
+  // What is larger is not kept for a second attempt; by reference, not copied.
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, 64 << 20);
   const std::shared_ptr<grpc::Channel> channel =
       grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
   if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + options.connect_timeout))) {
@@ -175,6 +185,35 @@ absl::StatusOr<bool> Client::Ready() {
                          impl_->Call(&inference::GRPCInferenceService::Stub::ServerReady,
                                      inference::ServerReadyRequest()));
   return response.ready();
+}
+
+absl::StatusOr<ServerMetadata> Client::Server() {
+  OCTET_ASSIGN_OR_RETURN(const auto response, impl_->Call(&inference::GRPCInferenceService::Stub::ServerMetadata,
+                                                          inference::ServerMetadataRequest()));
+  return ServerMetadata{
+      response.name(), response.version(), {response.extensions().begin(), response.extensions().end()}};
+}
+
+absl::StatusOr<std::vector<ModelState>> Client::Index() {
+  OCTET_ASSIGN_OR_RETURN(const auto response, impl_->Call(&inference::GRPCInferenceService::Stub::RepositoryIndex,
+                                                          inference::RepositoryIndexRequest()));
+  std::vector<ModelState> out;
+  for (const auto& model : response.models()) {
+    out.push_back({model.name(), model.version(), model.state(), model.reason()});
+  }
+  return out;
+}
+
+absl::Status Client::Load(const std::string& model, absl::Duration deadline) {
+  inference::RepositoryModelLoadRequest request;
+  request.set_model_name(model);
+  return impl_->Call(&inference::GRPCInferenceService::Stub::RepositoryModelLoad, request, deadline).status();
+}
+
+absl::Status Client::Unload(const std::string& model, absl::Duration deadline) {
+  inference::RepositoryModelUnloadRequest request;
+  request.set_model_name(model);
+  return impl_->Call(&inference::GRPCInferenceService::Stub::RepositoryModelUnload, request, deadline).status();
 }
 
 absl::StatusOr<bool> Client::ModelReady(const std::string& model, const std::string& version) {

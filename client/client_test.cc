@@ -6,7 +6,9 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,6 +39,31 @@ class EchoService final : public inference::GRPCInferenceService::Service {
                            inference::ServerReadyResponse* response) override {
     response->set_ready(false);
     return grpc::Status::OK;
+  }
+  grpc::Status ServerMetadata(grpc::ServerContext*, const inference::ServerMetadataRequest*,
+                              inference::ServerMetadataResponse* response) override {
+    response->set_name("echo server");
+    response->set_version("3");
+    response->add_extensions("statistics");
+    return grpc::Status::OK;
+  }
+  grpc::Status RepositoryIndex(grpc::ServerContext*, const inference::RepositoryIndexRequest*,
+                               inference::RepositoryIndexResponse* response) override {
+    auto* model = response->add_models();
+    model->set_name("echo");
+    model->set_state("UNAVAILABLE");
+    model->set_reason("it only echoes");
+    return grpc::Status::OK;
+  }
+  grpc::Status RepositoryModelLoad(grpc::ServerContext*, const inference::RepositoryModelLoadRequest* request,
+                                   inference::RepositoryModelLoadResponse*) override {
+    if (request->model_name() == "echo") return grpc::Status::OK;
+    return {grpc::StatusCode::NOT_FOUND, "no " + request->model_name()};
+  }
+  grpc::Status RepositoryModelUnload(grpc::ServerContext*, const inference::RepositoryModelUnloadRequest* request,
+                                     inference::RepositoryModelUnloadResponse*) override {
+    if (request->model_name() == "echo") return grpc::Status::OK;
+    return {grpc::StatusCode::NOT_FOUND, "no " + request->model_name()};
   }
   grpc::Status ModelReady(grpc::ServerContext*, const inference::ModelReadyRequest* request,
                           inference::ModelReadyResponse* response) override {
@@ -76,6 +103,11 @@ class EchoService final : public inference::GRPCInferenceService::Service {
                           inference::ModelInferResponse* response) override {
     ++infer_calls;
     if (request->model_name() == "hangs") release.WaitForNotification();
+    // Refused until the third attempt, as by a server that drains.
+    if (request->model_name() == "drains" && infer_calls < 3) {
+      context->AddTrailingMetadata("octet-reason", "draining");
+      return {grpc::StatusCode::UNAVAILABLE, "draining"};
+    }
     if (request->model_name() == "fails") {
       context->AddTrailingMetadata("octet-reason", "queue_full");
       return {grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue of 'fails' is full"};
@@ -228,6 +260,66 @@ TEST_F(ClientTest, RunsManyCallsAtOnce) {
   }
   left.Wait();
   EXPECT_EQ(right, kCalls);
+}
+
+TEST_F(ClientTest, AsksForServerIndexAndLoads) {
+  const auto server = client_->Server();
+  ASSERT_TRUE(server.ok()) << server.status();
+  EXPECT_EQ(server->name, "echo server");
+  EXPECT_THAT(server->extensions, ElementsAre("statistics"));
+  const auto index = client_->Index();
+  ASSERT_TRUE(index.ok()) << index.status();
+  ASSERT_EQ(index->size(), 1u);
+  EXPECT_EQ((*index)[0].reason, "it only echoes");
+  EXPECT_TRUE(client_->Load("echo", absl::Seconds(30)).ok());
+  EXPECT_TRUE(client_->Unload("echo", absl::InfiniteDuration()).ok());
+  EXPECT_EQ(client_->Load("none", absl::Seconds(30)).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(client_->Unload("none", absl::Seconds(30)).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(ClientTest, StreamKeepsOrderAndGoesOnAfterAnError) {
+  constexpr int kRequests = 50, kBad = 17;
+  int sent = 0, outstanding = 0, most = 0;
+  auto next = [&]() -> std::optional<PreparedRequest> {
+    if (sent == kRequests) return std::nullopt;
+    InferRequest request = Request(sent == kBad ? "fails" : "echo");
+    request.id = absl::StrCat(sent++);
+    most = std::max(most, ++outstanding);
+    return *PreparedRequest::Create(request);
+  };
+  std::vector<std::string> ids;
+  auto answer = [&](absl::StatusOr<InferResult> result) {
+    --outstanding;
+    ids.push_back(result.ok() ? result->id : std::string(ReasonOf(result.status())));
+  };
+  ASSERT_TRUE(client_->Stream(next, 7, answer).ok());
+  ASSERT_EQ(ids.size(), static_cast<size_t>(kRequests));
+  for (int i = 0; i < kRequests; ++i) EXPECT_EQ(ids[static_cast<size_t>(i)], i == kBad ? "queue_full" : absl::StrCat(i));
+  EXPECT_LE(most, 8);  // the one just read waits for the oldest
+  EXPECT_EQ(client_->Stream(next, 0, answer).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ClientTest, SendsAgainWhatADrainingServerRefused) {
+  const auto result = client_->Infer(Request("drains"));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(service_.infer_calls, 3);
+}
+
+TEST_F(ClientTest, GoesRoundOverSeveralServers) {
+  EchoService other;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&other);
+  const std::unique_ptr<grpc::Server> second = builder.BuildAndStart();
+  auto client = Client::Connect(absl::StrCat("ipv4:", address_, ",127.0.0.1:", port));
+  ASSERT_TRUE(client.ok()) << client.status();
+  // Both are connected once both have answered; from there on they take turns.
+  while (other.infer_calls == 0 || service_.infer_calls == 0) ASSERT_TRUE((*client)->Infer(Request("echo")).ok());
+  const int first_before = service_.infer_calls, second_before = other.infer_calls;
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE((*client)->Infer(Request("echo")).ok());
+  EXPECT_EQ(service_.infer_calls - first_before, 5);
+  EXPECT_EQ(other.infer_calls - second_before, 5);
 }
 
 TEST_F(ClientTest, DestructionWaitsForOutstandingCalls) {

@@ -30,7 +30,8 @@ struct OctetClient::Impl {
   absl::Duration timeout;
 
   template <typename Request, typename Response>
-  absl::StatusOr<Response> Call(grpc::Status (v1::Octet::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+  absl::StatusOr<Response> Call(grpc::Status (v1::Octet::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                                        Response*),
                                 const Request& request) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
@@ -76,8 +77,8 @@ absl::StatusOr<v1::Version> OctetClient::ResetWindows(const v1::ResetWindowsRequ
   return impl_->Call(&v1::Octet::Stub::ResetWindows, request);
 }
 
-absl::StatusOr<v1::CompareResult> OctetClient::Compare(const v1::CompareRequest& request,
-                                                       const std::function<bool(const v1::CompareProgress&)>& progress) {
+absl::StatusOr<v1::CompareResult> OctetClient::Compare(
+    const v1::CompareRequest& request, const std::function<bool(const v1::CompareProgress&)>& progress) {
   grpc::ClientContext context;
   const std::unique_ptr<grpc::ClientReader<v1::CompareResponse>> reader = impl_->stub->Compare(&context, request);
   v1::CompareResponse response;

@@ -12,8 +12,8 @@
 
 namespace octet::client {
 
-// One connection. Errors of the calls: the server's code, message and reason; kUnavailable, kDeadlineExceeded; kUnimplemented
-// from a server that is not Octet's. Thread-safe.
+// One connection. Errors of the calls: the server's code, message and reason; kUnavailable, kDeadlineExceeded;
+// kUnimplemented from a server that is not Octet's. Thread-safe.
 class OctetClient {
  public:
   // `address` is host:port or unix:path. Errors: kUnavailable, naming it.

@@ -20,6 +20,18 @@ struct TensorSpec {
   Shape shape;           // kUnknownDim where free; with the batch dimension
 };
 
+struct ServerMetadata {
+  std::string name, version;
+  std::vector<std::string> extensions;
+};
+
+// A line of the repository's index: a model, or a variant of it ("resnet50@int8").
+struct ModelState {
+  std::string name, version;
+  std::string state;   // "READY", "UNAVAILABLE", ...
+  std::string reason;  // why it is not ready
+};
+
 struct ModelMetadata {
   std::string name;
   std::vector<std::string> versions;

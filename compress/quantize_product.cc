@@ -7,10 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "compress/bias.h"
+#include "compress/distribution.h"
 #include "compress/error_feedback.h"
 #include "compress/fit_grid.h"
 #include "compress/gram_error.h"
 #include "compress/learned_rounding.h"
+#include "compress/stochastic_rounding.h"
+#include "graph/draws.h"
 
 namespace octet::compress {
 namespace {
@@ -121,8 +124,23 @@ absl::StatusOr<QuantizedMatrix> QuantizeWeights(const Graph& graph, const Produc
       rounded = RoundLearned(weights, *inputs.moments, learned, &*m);
       break;
     }
+    case LayerScheme::STOCHASTIC: {
+      StochasticRoundingOptions stochastic;
+      stochastic.seed = inputs.seed;
+      stochastic.stream = graph::StreamOf(node.name);
+      stochastic.draws = std::max(scheme.draws(), 1);
+      rounded = RoundStochastically(weights, inputs.moments, stochastic, &*m);
+      break;
+    }
     default:
       break;
+  }
+  if (rounded.ok() && scheme.has_distribution()) {
+    DistributionOptions distribution;
+    distribution.samples = scheme.distribution().samples();
+    if (scheme.distribution().bits() != 0) distribution.bits = scheme.distribution().bits();
+    distribution.threads = inputs.threads;
+    rounded = FitDistribution(weights, *inputs.moments, distribution, &*m);
   }
   if (!rounded.ok()) return named(rounded);
   return m;

@@ -137,6 +137,14 @@ absl::Status ValidateScheme(const LayerScheme& s, absl::string_view where) {
   if (affine && s.group() <= 0) return bad("affine grid ", s.grid(), " needs a group");
   if (affine && s.activations() != LayerScheme::DYNAMIC) return bad("affine grid ", s.grid(), " needs DYNAMIC activations");
   if (grid->vector > 1 && s.rounding() > LayerScheme::NEAREST) return bad("grid ", s.grid(), " rounds to nearest only");
+  if (s.draws() != 0 && s.rounding() != LayerScheme::STOCHASTIC) return bad("draws without STOCHASTIC rounding");
+  if (s.draws() < 0 || s.draws() > 1024) return bad("draws ", s.draws(), ", expected 1 to 1024");
+  if (!s.has_distribution()) return absl::OkStatus();
+  const double samples = s.distribution().samples();
+  const int bits = s.distribution().bits();
+  if (!(samples >= 2 && samples <= 1e6)) return bad("distribution for ", samples, " samples, expected 2 to 1000000");
+  if (bits != 0 && bits != 4 && bits != 8) return bad("distribution of ", bits, " bits, expected 4 or 8");
+  if (grid->vector > 1) return bad("grid ", s.grid(), " has codes of vectors, which have no distribution");
   return absl::OkStatus();
 }
 
@@ -227,8 +235,27 @@ LayerScheme SchemeOf(const Recipe& recipe, const Product& product) {
   return scheme;
 }
 
+absl::Status AddDistribution(double samples, int bits, Recipe* recipe) {
+  bool any = false;
+  const auto add = [&](LayerScheme* s) {
+    if (s->activations() == LayerScheme::KEEP_FLOAT || s->grid().empty()) return;
+    const absl::StatusOr<Grid> grid = MakeGrid(s->grid());
+    if (!grid.ok() || grid->bits >= 8 || grid->vector > 1) return;
+    s->mutable_distribution()->set_samples(samples);
+    s->mutable_distribution()->set_bits(bits);
+    any = true;
+  };
+  add(recipe->mutable_layers());
+  for (Rule& rule : *recipe->mutable_rules()) add(rule.mutable_scheme());
+  if (!any) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("recipe '", recipe->name(), "' has no grid of single weights below 8 bits to make distributions of"));
+  }
+  return ValidateRecipe(*recipe);
+}
+
 bool NeedsMoments(const LayerScheme& s) {
-  return s.activations() != LayerScheme::KEEP_FLOAT && (s.weighted() || s.rounding() > LayerScheme::NEAREST);
+  return s.activations() != LayerScheme::KEEP_FLOAT && (s.weighted() || s.rounding() > LayerScheme::NEAREST || s.has_distribution());
 }
 
 std::string Describe(const LayerScheme& s) {
@@ -238,6 +265,8 @@ std::string Describe(const LayerScheme& s) {
   if (s.rounding() == LayerScheme::ERROR_FEEDBACK) text += " error-feedback";
   if (s.rounding() == LayerScheme::ERROR_FEEDBACK_ORDERED) text += " ordered error-feedback";
   if (s.rounding() == LayerScheme::LEARNED) text += " learned";
+  if (s.rounding() == LayerScheme::STOCHASTIC) absl::StrAppend(&text, " best of ", std::max(s.draws(), 1));
+  if (s.has_distribution()) absl::StrAppend(&text, " distribution");
   if (s.activations() == LayerScheme::DYNAMIC) text += ", dynamic";
   return text;
 }

@@ -34,6 +34,10 @@ LayerScheme SchemeOf(const Recipe& recipe, const Product& product);
 // "int8", "int4 g32 error-feedback", "f32": for tables.
 std::string Describe(const LayerScheme& scheme);
 
+// Makes the weights of every scheme below 8 bits distributions for the mean of so many samples (LayerScheme.Distribution).
+// Errors: kInvalidArgument when no scheme of the recipe is of single weights below 8 bits.
+absl::Status AddDistribution(double samples, int bits, Recipe* recipe);
+
 bool NeedsMoments(const LayerScheme& scheme);
 
 }  // namespace octet::compress

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "absl/log/check.h"
+#include "graph/draws.h"
 
 namespace octet::compress {
 namespace {
@@ -171,6 +172,14 @@ graph::Value ValueOf(const QuantizedMatrix& m, const graph::Graph& graph, const 
     const uint8_t code = m.codes[static_cast<size_t>(r * m.columns() + c)];
     elements[to] = integers || affine ? static_cast<uint8_t>(grid.levels[code]) : code;
   });
+  if (!m.steps.empty()) {
+    const DType type = m.step_bits == 4 ? DType::kS4 : DType::kS8;
+    std::vector<uint8_t> steps(m.steps.size());
+    ForEach(l, [&](size_t to, int64_t r, int64_t c) {
+      steps[to] = static_cast<uint8_t>(m.steps[static_cast<size_t>(r * m.columns() + c)]);
+    });
+    value.alternatives = graph::Alternatives{Pack(type, shape, steps), graph::StreamOf(node.name)};
+  }
   if (integers && grid.bits > 4) {
     value.dtype = DType::kS8;
     value.data = Tensor::FromValues<uint8_t>(DType::kS8, shape, elements);

@@ -37,6 +37,9 @@ struct QuantizedMatrix {
   std::vector<uint8_t> codes;  // index of the level; [rows, columns]; of vector grids [rows, columns / 4]
   std::vector<float> scale;    // [1], [rows] or [rows, positions, ceil(inputs / group)]
   std::vector<int32_t> zero;   // kAffine: one per scale, in levels; empty otherwise
+  // Of distributions (compress/distribution.h): [rows, columns], steps in 8 or 4 bits as graph/draws.h says; empty otherwise.
+  std::vector<int8_t> steps = {};
+  int step_bits = 8;
 
   int64_t columns() const { return positions * inputs; }
   size_t ScaleIndex(int64_t row, int64_t column) const;

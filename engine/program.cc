@@ -427,6 +427,8 @@ class ProgramImpl final : public PinnableProgram, public std::enable_shared_from
 
 absl::StatusOr<std::shared_ptr<Program>> Program::Compile(graph::Graph graph,
                                                           const CompileOptions& options) {
+  // A program runs the most probable network; samples are graphs of their own (graph/ensemble.h).
+  for (graph::Value& value : graph.values) value.alternatives.reset();
   OCTET_RETURN_IF_ERROR(graph::NormalizeSubgraphs(&graph));
   graph::HoistConstants(&graph, kSmallConstantBytes);
   graph::TransposeQuantizedConstants(&graph);

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "graph/draws.h"
 #include "graph/weight_levels.h"
 
 namespace octet::graph {
@@ -141,7 +142,8 @@ absl::Status CheckValues(const Graph& graph) {
           absl::StrCat("the name '", value.name, "' stands for two values"));
     }
     if (value.quant.has_value()) OCTET_RETURN_IF_ERROR(CheckQuant(value));
-    if (!value.is_constant()) continue;
+    if (!value.is_constant()) continue;  // the content of constants that nobody reads is gone
+    if (value.alternatives.has_value()) OCTET_RETURN_IF_ERROR(CheckAlternatives(value));
     if (value.data->dtype() != value.dtype || !value.shape.has_value() ||
         value.data->shape() != *value.shape) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -268,7 +270,9 @@ void Graph::RemoveDead() {
   }
   nodes = std::move(kept);
   for (size_t i = 0; i < values.size(); ++i) {
-    if (!read[i]) values[i].data.reset();
+    if (read[i]) continue;
+    values[i].data.reset();
+    values[i].alternatives.reset();
   }
 }
 

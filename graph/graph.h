@@ -43,6 +43,12 @@ class Graph;
 using Attribute = std::variant<int64_t, float, std::string, std::vector<int64_t>, std::vector<float>,
                                std::vector<std::string>, Tensor, std::shared_ptr<const Graph>>;
 
+// How else the codes of a constant may come out: graph/draws.h.
+struct Alternatives {
+  Tensor steps;         // s8 or s4, of the codes' shape
+  uint32_t stream = 0;  // of random numbers: graph/draws.h, StreamOf
+};
+
 struct Value {
   std::string name;
   DType dtype = DType::kInvalid;       // storage type; u8/s8/s4/... when quant is set
@@ -50,6 +56,7 @@ struct Value {
   std::optional<QuantParams> quant;
   std::optional<Tensor> data;          // set: a constant (initializer)
   std::vector<std::string> dim_names;  // of graph inputs/outputs: symbolic names, "" where none
+  std::optional<Alternatives> alternatives = {};  // of constant weights that are distributions
 
   bool is_constant() const { return data.has_value(); }
 };

@@ -10,6 +10,9 @@ namespace octet::models {
 // [0, 1], output "logits" f32 [N, 10]. Lives as long as the program.
 absl::string_view FashionMnist();
 
+// The same of a wider network for the same task, weights stored as f16 (models/fashion-mnist-wide/README.md).
+absl::string_view FashionMnistWide();
+
 }  // namespace octet::models
 
 #endif  // OCTET_MODELS_EMBEDDED_H_

@@ -124,6 +124,20 @@ DecodeAttributes DecodeAttributesOf(DType dtype, const Shape& shape, const Quant
   return a;
 }
 
+void AddDrawFunction(int64_t opset, ::onnx::ModelProto* model) {
+  FunctionProto* function = model->add_functions();
+  function->set_name(std::string(kDrawWeights));
+  function->set_domain(std::string(kOctetDomain));
+  function->set_doc_string("the most probable weights");
+  for (const char* input : {"weights", "steps"}) function->add_input(input);
+  function->add_output("drawn");
+  for (const char* attribute : {"bits", "stream"}) function->add_attribute(attribute);
+  auto* import = function->add_opset_import();
+  import->set_domain("");
+  import->set_version(opset);
+  Body(function).Add("Identity", {"weights"}, "drawn");
+}
+
 void AddDecodeFunction(int64_t opset, ::onnx::ModelProto* model) {
   FunctionProto* function = model->add_functions();
   function->set_name(std::string(kDecodeWeights));

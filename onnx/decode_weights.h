@@ -35,6 +35,15 @@ struct DecodeAttributes {
 // Requires: graph::CheckLevels is OK.
 DecodeAttributes DecodeAttributesOf(DType dtype, const Shape& shape, const QuantParams& quant);
 
+// Marks weights as distributions: operator DrawWeights, version 1.
+//
+//   DrawWeights(weights f32, steps s8 [shape of weights] or u8 [bytes]) -> f32, the weights as they are
+//
+// Attributes: bits (of a step: 8 or 4, two to a byte, low one first), stream. Its function is Identity: other runtimes run
+// the most probable network. The meaning of steps: graph/draws.h.
+inline constexpr absl::string_view kDrawWeights = "DrawWeights";
+void AddDrawFunction(int64_t opset, ::onnx::ModelProto* model);
+
 // Adds the function, written in this opset (17 or later), to the model.
 void AddDecodeFunction(int64_t opset, ::onnx::ModelProto* model);
 

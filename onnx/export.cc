@@ -154,6 +154,7 @@ struct Shared {
   Names node_names;
   std::vector<std::string> domains;
   bool decodes = false;  // a node is DecodeWeights
+  bool draws = false;    // a node is DrawWeights
 };
 
 // Writes one graph; its subgraphs by exporters of their own.
@@ -341,6 +342,33 @@ class Exporter {
     return output;
   }
 
+  // Name of the reals of a constant that may be a distribution.
+  absl::StatusOr<std::string> AddDraw(const Value& value, const std::string& reals) {
+    if (!value.alternatives.has_value()) return reals;
+    const Tensor& steps = value.alternatives->steps;
+    TensorProto* proto = proto_.add_initializer();
+    SetTensor(steps, proto);
+    proto->set_name(UniqueName(absl::StrCat(value.name, "_steps")));
+    if (steps.dtype() == DType::kS4) {
+      proto->set_data_type(TensorProto::UINT8);
+      proto->clear_dims();
+      proto->add_dims(steps.size_bytes());
+    }
+    NodeProto* node = proto_.add_node();
+    node->set_op_type(std::string(kDrawWeights));
+    node->set_domain(std::string(kOctetDomain));
+    node->add_input(reals);
+    node->add_input(proto->name());
+    node->add_output(UniqueName(absl::StrCat(value.name, "_drawn")));
+    node->set_name(UniqueNodeName("", node->output(0)));
+    OCTET_RETURN_IF_ERROR(SetAttribute("bits", graph::Attribute(int64_t{BitsOf(steps.dtype())}), node->add_attribute()));
+    OCTET_RETURN_IF_ERROR(
+        SetAttribute("stream", graph::Attribute(int64_t{value.alternatives->stream}), node->add_attribute()));
+    shared_.domains.emplace_back(kOctetDomain);
+    shared_.draws = true;
+    return node->output(0);
+  }
+
   // Initializers that hold the quant of a value; made once.
   absl::StatusOr<ParameterNames> ParametersOf(ValueId id) {
     const auto it = parameters_.find(id);
@@ -395,6 +423,7 @@ class Exporter {
       std::string& reals = decoded_[id];
       if (reals.empty()) {
         OCTET_ASSIGN_OR_RETURN(reals, AddDecode(id, "", UniqueName(absl::StrCat(value.name, "_dequantized"))));
+        OCTET_ASSIGN_OR_RETURN(reals, AddDraw(value, reals));
       }
       return reals;
     }
@@ -402,7 +431,7 @@ class Exporter {
     if (!value.quant.has_value() || shape_only) return value.name;
     const std::string real = UniqueName(absl::StrCat(value.name, "_dequantized"));
     OCTET_RETURN_IF_ERROR(AddConversion("DequantizeLinear", "", id, value.name, real));
-    return real;
+    return AddDraw(value, real);
   }
 
   absl::Status AddNode(const Node& node) {
@@ -494,6 +523,7 @@ void AddModelFields(const Graph& graph, Shared& shared, ModelProto* model) {
     import->set_version(1);
   }
   if (shared.decodes) AddDecodeFunction(shared.opset, model);
+  if (shared.draws) AddDrawFunction(shared.opset, model);
   std::vector<std::string> keys;
   for (const auto& [key, value] : graph.metadata) keys.push_back(key);
   std::sort(keys.begin(), keys.end());

@@ -260,6 +260,7 @@ constexpr Rule kRules[] = {
     {kMs, "QuantizeLinear", 2, 3, 1, "axis:i block_size:i", TranslateQuantizeLinear},
     {kOctet, "DecodeWeights", 3, 3, 1, "axis:i bits:i block:i perm:I shape:I stored:I",
      TranslateDecodeWeights},
+    {kOctet, "DrawWeights", 2, 2, 1, "bits:i stream:i", TranslateDrawWeights},
 };
 
 struct Refusal {

@@ -101,6 +101,9 @@ absl::Status TranslateMatMulNBits(NodeImporter& node);
 // rules_decode.cc: weights on grids of levels.
 absl::Status TranslateDecodeWeights(NodeImporter& node);
 
+// rules_draw.cc
+absl::Status TranslateDrawWeights(NodeImporter& node);
+
 // rules_fused.cc: what ONNX Runtime's optimizer writes.
 absl::Status TranslateFusedConv(NodeImporter& node);
 absl::Status TranslateFusedGemm(NodeImporter& node);

@@ -3,7 +3,9 @@
 
 #include <cstring>
 
+#include "absl/strings/match.h"
 #include "base/status.h"
+#include "graph/ensemble.h"
 
 namespace octet::server {
 
@@ -61,6 +63,21 @@ absl::StatusOr<Reply> ScatterReply(const ModelSignature& signature, const BoundR
     if (!dst.empty()) std::memcpy(dst.data(), src.data() + begin, dst.size());
   }
   return reply;
+}
+
+void ReportUncertainty(const ModelSignature& signature, int64_t rows, const engine::Context& context,
+                       ExecutionObserver* observer) {
+  absl::Span<const float> entropy, information;
+  for (size_t i = signature.own_outputs(); i < signature.outputs.size(); ++i) {
+    const std::string& name = signature.outputs[i].name;
+    const absl::Span<const std::byte> bytes = context.output(static_cast<int>(i));
+    const absl::Span<const float> values(reinterpret_cast<const float*>(bytes.data()), bytes.size() / sizeof(float));
+    if (entropy.empty() && absl::EndsWith(name, graph::kPredictiveEntropy)) entropy = values;
+    if (information.empty() && absl::EndsWith(name, graph::kMutualInformation)) information = values;
+  }
+  const auto count = static_cast<size_t>(rows);
+  if (entropy.size() < count || information.size() < count || count == 0) return;
+  observer->OnUncertainty(entropy.first(count), information.first(count));
 }
 
 }  // namespace octet::server

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/program.h"
+#include "server/observer.h"
 #include "server/reply.h"
 #include "server/signature.h"
 
@@ -23,6 +24,10 @@ absl::Status AssembleBatch(const ModelSignature& signature,
 absl::StatusOr<Reply> ScatterReply(const ModelSignature& signature, const BoundRequest& request,
                                    int64_t first_row, absl::string_view model_version,
                                    absl::string_view variant, const engine::Context& context);
+
+// Tells `observer` what an ensemble of classes says of the first `rows` rows of its first uncertain output; nothing of others.
+void ReportUncertainty(const ModelSignature& signature, int64_t rows, const engine::Context& context,
+                       ExecutionObserver* observer);
 
 }  // namespace octet::server
 

@@ -30,7 +30,8 @@ absl::Duration ThreadCpu() {
   return absl::DurationFromTimespec(now);
 }
 
-// The samples of a request: uploaded ones, or the calibration folder's. Tensors come in the order of `signature`, batch first.
+// The samples of a request: uploaded ones, or the calibration folder's. Tensors come in the order of `signature`, batch
+// first.
 class Samples {
  public:
   static absl::StatusOr<Samples> Open(const CompareJob& job, const ModelSignature& signature) {
@@ -74,14 +75,15 @@ class Samples {
     for (size_t i = 0; fits && i < shape.size(); ++i) fits = want.shape[i] == kUnknownDim || want.shape[i] == shape[i];
     if (fits && NumElements(shape) > 0) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(where, ": input '", want.name, "' is ", NameOf(want.dtype),
-                                                   ShapeString(want.shape), ", found ", NameOf(dtype), ShapeString(shape)));
+                                                   ShapeString(want.shape), ", found ", NameOf(dtype),
+                                                   ShapeString(shape)));
   }
 
   absl::StatusOr<std::vector<Tensor>> Uploaded(const v1::UploadedSample& sample, int64_t i) const {
     const std::string where = absl::StrCat("samples[", i, "]");
     if (sample.inputs_size() != static_cast<int>(signature_->inputs.size())) {
-      return absl::InvalidArgumentError(absl::StrCat(where, " has ", sample.inputs_size(), " inputs, the model takes ",
-                                                     signature_->inputs.size()));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, " has ", sample.inputs_size(), " inputs, the model takes ", signature_->inputs.size()));
     }
     std::vector<Tensor> inputs;
     for (size_t k = 0; k < signature_->inputs.size(); ++k) {
@@ -90,7 +92,8 @@ class Samples {
       Shape shape = want.shape;
       for (size_t d = signature_->batchable ? 1 : 0; d < shape.size(); ++d) {
         if (shape[d] == kUnknownDim) {
-          return absl::InvalidArgumentError(absl::StrCat("input '", want.name, "' has the free shape ", ShapeString(shape),
+          return absl::InvalidArgumentError(absl::StrCat("input '", want.name, "' has the free shape ",
+                                                         ShapeString(shape),
                                                          ": only the calibration folder's samples can be compared"));
         }
       }
@@ -152,7 +155,8 @@ absl::StatusOr<Outputs> Run(const ContextFactory& make_context, const ModelSigna
   engine::Context& context = *runner->context;
   const auto fill = [&] {
     for (size_t i = 0; i < mine.size(); ++i) {
-      std::memcpy(context.input(static_cast<int>(i)).data(), mine[i]->data(), static_cast<size_t>(mine[i]->size_bytes()));
+      std::memcpy(context.input(static_cast<int>(i)).data(), mine[i]->data(),
+                  static_cast<size_t>(mine[i]->size_bytes()));
     }
   };
   if (fresh) {  // the first run touches the context's memory
@@ -180,7 +184,8 @@ void CountLabels(const Outputs& outputs, int64_t label, Runner* runner) {
     if (output.shape.size() != 2 || output.shape[0] != 1 || output.shape[1] < 2) continue;
     if (label < 0 || label >= output.shape[1]) return;
     const float score = output.values[static_cast<size_t>(label)];
-    const int64_t better = std::count_if(output.values.begin(), output.values.end(), [score](float v) { return v > score; });
+    const int64_t better =
+        std::count_if(output.values.begin(), output.values.end(), [score](float v) { return v > score; });
     ++runner->labelled;
     if (better < 1) ++runner->top1;
     if (better < 5) ++runner->top5;
@@ -270,7 +275,8 @@ absl::StatusOr<v1::CompareResult> RunCompareJob(const CompareJob& job) {
         const Output& found = outputs[name];
         if (found.values.size() != want.values.size()) {
           return absl::InternalError(absl::StrCat("output '", name, "' of variant '", runner.name, "' has ",
-                                                  found.values.size(), " elements, the reference's ", want.values.size()));
+                                                  found.values.size(), " elements, the reference's ",
+                                                  want.values.size()));
         }
         runner.windows.try_emplace(name, unlimited)
             .first->second.Add(CompareOutput(want.values, found.values, want.shape), absl::UnixEpoch());

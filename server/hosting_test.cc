@@ -59,12 +59,13 @@ std::string Octet(const std::string& key, const std::string& value) {
 }
 
 TEST(ModelSettingsTest, ReadsComparisonGuardAndTraffic) {
-  auto settings = ParseModelSettings(
-      Octet("compare.fraction", "0.05") + Octet("compare.max_cpu_share", "0.2") + Octet("compare.window_rows", "500") +
-          Octet("compare.window_seconds", "60") + Octet("guard.min_top1_agreement", "0.98") +
-          Octet("guard.recovery", "manual") + Octet("reference.residency", "sampled") + Octet("weights", "int8:0.9,f32:0.1") +
-          Octet("sticky_parameter", "user") + Octet("memory.limit_bytes", "1000000"),
-      "m");
+  auto settings =
+      ParseModelSettings(Octet("compare.fraction", "0.05") + Octet("compare.max_cpu_share", "0.2") +
+                             Octet("compare.window_rows", "500") + Octet("compare.window_seconds", "60") +
+                             Octet("guard.min_top1_agreement", "0.98") + Octet("guard.recovery", "manual") +
+                             Octet("reference.residency", "sampled") + Octet("weights", "int8:0.9,f32:0.1") +
+                             Octet("sticky_parameter", "user") + Octet("memory.limit_bytes", "1000000"),
+                         "m");
   ASSERT_TRUE(settings.ok()) << settings.status();
   const ComparisonSettings& compare = settings->comparison;
   EXPECT_EQ(compare.fraction, 0.05);
@@ -195,9 +196,12 @@ TEST(MetricsTest, PairsAndUncertaintyAppearOnlyWhereMeasured) {
   pair.recorded = {{"y", std::nullopt, 31.5, 0.99}};
   metrics.SetSampler([&] { return sample; });
   std::string text = metrics.Text();
-  EXPECT_THAT(text, HasSubstr(R"(octet_sqnr_db{model="m",reference="f32",variant="int8",version="1",output="y",source="recorded"} 31.5)"));
-  for (const char* absent : {"octet_top1_agreement_ratio", "source=\"live\"", "octet_latency_ratio", "octet_memory_ratio",
-                             "octet_guard_", "octet_predictive_entropy_nats"}) {
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          R"(octet_sqnr_db{model="m",reference="f32",variant="int8",version="1",output="y",source="recorded"} 31.5)"));
+  for (const char* absent : {"octet_top1_agreement_ratio", "source=\"live\"", "octet_latency_ratio",
+                             "octet_memory_ratio", "octet_guard_", "octet_predictive_entropy_nats"}) {
     EXPECT_THAT(text, Not(HasSubstr(absent)));
   }
   variant.uncertainty = UncertaintySummary{10, 0.5, 0.25, 0.1};
@@ -209,14 +213,15 @@ TEST(MetricsTest, PairsAndUncertaintyAppearOnlyWhereMeasured) {
   window.top1 = {0.9, 0.8, 0.95};
   pair.summary.latency_ratio = 0.3;
   text = metrics.Text();
-  for (const char* line :
-       {R"(octet_predictive_entropy_nats{model="m",variant="int8",version="1"} 0.5)",
-        R"(octet_epistemic_share{model="m",variant="int8",version="1"} 0.25)",
-        R"(octet_uncertain_answers_ratio{model="m",variant="int8",version="1"} 0.1)",
-        R"(octet_guard_tripped{model="m",reference="f32",variant="int8",version="1"} 1)",
-        R"(octet_guard_threshold{model="m",reference="f32",variant="int8",version="1",kind="top1_agreement"} 0.97)",
-        R"(octet_top1_agreement_lower_ratio{model="m",reference="f32",variant="int8",version="1",output="y",source="live"} 0.8)",
-        R"(octet_latency_ratio{model="m",reference="f32",variant="int8",version="1",source="live"} 0.3)"}) {
+  for (
+      const char* line :
+      {R"(octet_predictive_entropy_nats{model="m",variant="int8",version="1"} 0.5)",
+       R"(octet_epistemic_share{model="m",variant="int8",version="1"} 0.25)",
+       R"(octet_uncertain_answers_ratio{model="m",variant="int8",version="1"} 0.1)",
+       R"(octet_guard_tripped{model="m",reference="f32",variant="int8",version="1"} 1)",
+       R"(octet_guard_threshold{model="m",reference="f32",variant="int8",version="1",kind="top1_agreement"} 0.97)",
+       R"(octet_top1_agreement_lower_ratio{model="m",reference="f32",variant="int8",version="1",output="y",source="live"} 0.8)",
+       R"(octet_latency_ratio{model="m",reference="f32",variant="int8",version="1",source="live"} 0.3)"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
 }

@@ -56,7 +56,7 @@ class InferCall final : public grpc::ServerUnaryReactor {
   int64_t held_bytes_ = 0;
   Route route_;
   std::shared_ptr<Job> job_;
-  std::vector<ByteSpan> kept_outputs_;   // of a sampled answer, in kept_reply_
+  std::vector<ByteSpan> kept_outputs_;  // of a sampled answer, in kept_reply_
   std::shared_ptr<grpc::Slice> kept_reply_;
 };
 

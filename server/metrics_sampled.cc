@@ -53,14 +53,15 @@ void AddVariant(const MetricsSample::Variant& variant, SampledFamilies* list) {
   for (const auto& [kind, bytes] : kinds) {
     Labels by_kind = {{"kind", kind}};  // first by name, as the registry's labels are sorted
     by_kind.insert(by_kind.end(), labels.begin(), labels.end());
-    list->Gauge("octet_memory_bytes", "Bytes of a variant by kind; `file` lies on disk, the others are resident.", by_kind,
-                static_cast<double>(bytes));
+    list->Gauge("octet_memory_bytes", "Bytes of a variant by kind; `file` lies on disk, the others are resident.",
+                by_kind, static_cast<double>(bytes));
   }
-  list->Gauge("octet_weights_bytes", "Packed weights of a variant.", labels, static_cast<double>(variant.memory.weights));
+  list->Gauge("octet_weights_bytes", "Packed weights of a variant.", labels,
+              static_cast<double>(variant.memory.weights));
   list->Gauge("octet_specialisations", "Input shapes that the variant is compiled for and kept.", labels,
               static_cast<double>(variant.cache.specialisations));
-  list->Gauge("octet_specialisations_limit", "Most input shapes that are kept; the least recently used goes first.", labels,
-              static_cast<double>(variant.cache.max_specialisations));
+  list->Gauge("octet_specialisations_limit", "Most input shapes that are kept; the least recently used goes first.",
+              labels, static_cast<double>(variant.cache.max_specialisations));
   list->Gauge("octet_specialisations_made", "Input shapes compiled since the load: grows with every new shape.", labels,
               static_cast<double>(variant.cache.made));
   list->Gauge("octet_activations_limit_bytes",
@@ -69,9 +70,10 @@ void AddVariant(const MetricsSample::Variant& variant, SampledFamilies* list) {
   list->Gauge("octet_load_seconds", "Time that loading the variant took.", labels,
               absl::ToDoubleSeconds(variant.load_time));
   list->Gauge("octet_queue_depth", "Requests that wait for a batch.", labels, variant.queue_depth);
-  list->Gauge("octet_primary", "1 for the variant that requests naming none are meant for.", labels, variant.primary ? 1 : 0);
-  list->Gauge("octet_traffic_weight_ratio", "Share of the requests naming no variant that is meant for this one.", labels,
-              variant.traffic_weight);
+  list->Gauge("octet_primary", "1 for the variant that requests naming none are meant for.", labels,
+              variant.primary ? 1 : 0);
+  list->Gauge("octet_traffic_weight_ratio", "Share of the requests naming no variant that is meant for this one.",
+              labels, variant.traffic_weight);
   if (!variant.uncertainty.has_value()) return;
   list->Gauge("octet_predictive_entropy_nats", "Mean predictive entropy of the answers in the window.", labels,
               variant.uncertainty->entropy_nats);
@@ -83,7 +85,8 @@ void AddVariant(const MetricsSample::Variant& variant, SampledFamilies* list) {
 
 void AddAgreement(const Labels& labels, const std::string& name, const WindowSummary& output, SampledFamilies* list) {
   const Labels live = With(With(labels, "output", name), "source", "live");
-  list->Gauge("octet_comparison_window_rows", "Rows that the live figures rest on.", live, static_cast<double>(output.rows));
+  list->Gauge("octet_comparison_window_rows", "Rows that the live figures rest on.", live,
+              static_cast<double>(output.rows));
   if (output.classes) {
     list->Gauge("octet_top1_agreement_ratio", "Share of rows whose largest class is the reference's.", live,
                 output.top1.value);
@@ -108,7 +111,8 @@ void AddGuard(const Labels& labels, const GuardStatus& guard, SampledFamilies* l
                                                                   {"sqnr_db", guard.settings.min_sqnr_db}};
   for (const auto& [kind, bound] : bounds) {
     if (bound.has_value()) {
-      list->Gauge("octet_guard_threshold", "Least agreement before the reference answers.", With(labels, "kind", kind), *bound);
+      list->Gauge("octet_guard_threshold", "Least agreement before the reference answers.", With(labels, "kind", kind),
+                  *bound);
     }
   }
 }
@@ -129,7 +133,8 @@ void AddPair(const MetricsSample::ComparedPair& pair, SampledFamilies* list) {
                 absl::ToDoubleSeconds(summary.cpu));
   list->Gauge("octet_comparison_queue_depth", "Sampled requests that wait for their replay.", labels,
               static_cast<double>(summary.waiting));
-  list->Gauge("octet_reference_resident", "Whether the reference is in memory.", labels, pair.reference_resident ? 1 : 0);
+  list->Gauge("octet_reference_resident", "Whether the reference is in memory.", labels,
+              pair.reference_resident ? 1 : 0);
   for (const auto& [name, output] : summary.outputs) AddAgreement(labels, name, output, list);
   for (const MetricsSample::ComparedPair::Recorded& output : pair.recorded) {
     const Labels recorded = With(With(labels, "output", output.output), "source", "recorded");

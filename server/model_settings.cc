@@ -102,7 +102,8 @@ absl::Status OctetParameter(const std::string& key, const std::string& value,
   if (key == "octet.guard.min_sqnr_db") return Number(key, v, -kMaxDb, kMaxDb, &compare.guard.min_sqnr_db.emplace());
   if (key == "octet.guard.min_comparisons") return Integer(key, v, 2, 1'000'000, &compare.guard.min_comparisons);
   if (key == "octet.guard.recovery") {
-    return OneOf(key, v, {{"automatic", GuardSettings::Recovery::kAutomatic}, {"manual", GuardSettings::Recovery::kManual}},
+    return OneOf(key, v,
+                 {{"automatic", GuardSettings::Recovery::kAutomatic}, {"manual", GuardSettings::Recovery::kManual}},
                  &compare.guard.recovery);
   }
   if (key == "octet.reference.residency") {
@@ -110,11 +111,15 @@ absl::Status OctetParameter(const std::string& key, const std::string& value,
     return OneOf(key, v, {{"always", R::kAlways}, {"sampled", R::kSampled}, {"never", R::kNever}}, &compare.residency);
   }
   if (key == "octet.uncertainty.max_entropy") return Number(key, v, 0, 100, &compare.max_entropy_nats);
+  if (key == "octet.ensemble.seed") {
+    return Integer(key, v, 0, std::numeric_limits<int64_t>::max(), &compare.ensemble_seed);
+  }
   if (key == "octet.memory.limit_bytes") {
     return Integer(key, v, 1, std::numeric_limits<int64_t>::max(), &settings->memory_limit_bytes);
   }
   if (key == "octet.sticky_parameter") {
-    if (v.empty()) return absl::InvalidArgumentError("octet.sticky_parameter: the name of a request parameter is missing");
+    if (v.empty())
+      return absl::InvalidArgumentError("octet.sticky_parameter: the name of a request parameter is missing");
     settings->traffic.sticky_parameter = v;
     return absl::OkStatus();
   }
@@ -164,7 +169,8 @@ ComparisonSettings::Residency ResidencyOf(const ModelSettings& settings, absl::s
   using Residency = ComparisonSettings::Residency;
   const ComparisonSettings& compare = settings.comparison;
   if (compare.residency != Residency::kUnset) return compare.residency;
-  const bool listed = std::find(settings.variants.begin(), settings.variants.end(), reference) != settings.variants.end();
+  const bool listed =
+      std::find(settings.variants.begin(), settings.variants.end(), reference) != settings.variants.end();
   const bool wanted = primary == reference || listed || settings.traffic.weights.contains(std::string(reference)) ||
                       compare.fraction > 0 || compare.guard.enabled();
   return wanted ? Residency::kAlways : Residency::kNever;
@@ -176,7 +182,8 @@ absl::Status CheckRoles(const ModelSettings& settings, absl::string_view primary
   const bool kept = ResidencyOf(settings, primary, reference) == Residency::kAlways;
   if (compare.guard.enabled() || compare.fraction > 0) {
     const absl::string_view what = compare.guard.enabled() ? "octet.guard" : "octet.compare.fraction";
-    if (reference.empty()) return absl::InvalidArgumentError(absl::StrCat(what, ": the model has no reference to compare with"));
+    if (reference.empty())
+      return absl::InvalidArgumentError(absl::StrCat(what, ": the model has no reference to compare with"));
     if (compare.residency == Residency::kNever) {
       return absl::InvalidArgumentError(
           absl::StrCat(what, " needs the reference '", reference, "', but octet.reference.residency is 'never'"));
@@ -186,8 +193,8 @@ absl::Status CheckRoles(const ModelSettings& settings, absl::string_view primary
     return absl::InvalidArgumentError("octet.guard judges live comparisons: octet.compare.fraction must be above 0");
   }
   if (!kept && primary == reference && !primary.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("octet.reference.residency: the reference '", reference, "' is the primary and must stay in memory"));
+    return absl::InvalidArgumentError(absl::StrCat("octet.reference.residency: the reference '", reference,
+                                                   "' is the primary and must stay in memory"));
   }
   if (!kept && settings.traffic.weights.contains(std::string(reference))) {
     return absl::InvalidArgumentError(absl::StrCat("octet.weights sends requests to the reference '", reference,

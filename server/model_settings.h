@@ -27,6 +27,7 @@ struct ComparisonSettings {
   // while collected requests are replayed.
   enum class Residency : uint8_t { kUnset, kAlways, kSampled, kNever } residency = Residency::kUnset;
   double max_entropy_nats = 0;  // octet.uncertainty.max_entropy
+  int64_t ensemble_seed = 0;    // octet.ensemble.seed: of the samples of variants "...-mcT"
 };
 
 struct ModelSettings {
@@ -35,7 +36,7 @@ struct ModelSettings {
   std::string primary;                // octet.primary; empty: the variant of model.onnx
   std::string reference;              // octet.reference; empty: f32 when loaded
   ComparisonSettings comparison;
-  TrafficSettings traffic;        // octet.weights, octet.sticky_parameter
+  TrafficSettings traffic;         // octet.weights, octet.sticky_parameter
   int64_t memory_limit_bytes = 0;  // octet.memory.limit_bytes: above it the reference is evicted; 0: none
   std::vector<std::string>
       warnings;  // unknown fields, settings of other servers that have no effect here
@@ -45,8 +46,9 @@ struct ModelSettings {
 // kUnimplemented (ensembles, sequences), each naming the field.
 absl::StatusOr<ModelSettings> ParseModelSettings(const std::string& text, absl::string_view model);
 
-// The residency that holds when the primary and the reference are these: as configured; else always where the reference is
-// served for itself (it is the primary, listed in octet.variants, given traffic) or needed (comparison or guard), else never.
+// The residency that holds when the primary and the reference are these: as configured; else always where the reference
+// is served for itself (it is the primary, listed in octet.variants, given traffic) or needed (comparison or guard),
+// else never.
 ComparisonSettings::Residency ResidencyOf(const ModelSettings& settings, absl::string_view primary,
                                           absl::string_view reference);
 

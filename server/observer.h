@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 
 namespace octet::server {
 
@@ -36,6 +37,8 @@ class ExecutionObserver {
   virtual ~ExecutionObserver() = default;
   virtual void OnBatch(const BatchRecord& record) = 0;
   virtual void OnRequest(const RequestRecord& record) = 0;
+  // Of an ensemble: predictive entropy and mutual information of the rows of a batch, nats.
+  virtual void OnUncertainty(absl::Span<const float> /*entropy*/, absl::Span<const float> /*information*/) {}
 };
 
 }  // namespace octet::server

@@ -18,7 +18,8 @@ namespace {
 absl::Status InMemory(const FoundVersion& found, const std::string& variant) {
   auto it = found.version->variants.find(variant);
   if (it == found.version->variants.end()) {
-    return absl::NotFoundError(absl::StrCat("model '", found.version->control->model(), "' has no variant '", variant, "'"));
+    return absl::NotFoundError(
+        absl::StrCat("model '", found.version->control->model(), "' has no variant '", variant, "'"));
   }
   if (it->second.served != nullptr) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat("variant '", variant, "' is not in memory: ", it->second.reason));
@@ -68,7 +69,8 @@ absl::Status Merge(const v1::GuardSettings& message, GuardSettings* settings) {
 
 }  // namespace
 
-// One Compare call: the job's thread writes one message at a time and finishes the call, after which it does not touch it.
+// One Compare call: the job's thread writes one message at a time and finishes the call, after which it does not touch
+// it.
 class OctetService::CompareCall final : public grpc::ServerWriteReactor<v1::CompareResponse> {
  public:
   CompareCall(OctetService* service, Context* context, const v1::CompareRequest& request)
@@ -78,13 +80,14 @@ class OctetService::CompareCall final : public grpc::ServerWriteReactor<v1::Comp
 
   absl::Status Begin() {
     const OctetEnvironment& environment = service_->environment_;
-    OCTET_ASSIGN_OR_RETURN(job_.found, FindVersion(*environment.source.repository, job_.request.model(),
-                                                   job_.request.version()));
+    OCTET_ASSIGN_OR_RETURN(job_.found,
+                           FindVersion(*environment.source.repository, job_.request.model(), job_.request.version()));
     job_.calibration = absl::StrCat(environment.repository_root, "/", job_.request.model(), "/calibration");
     job_.make_context = environment.make_context;
     job_.step = [this](int64_t done, int64_t total) { return Step(done, total); };
     if (service_->job_runs_.exchange(true)) {
-      return WithReason(absl::ResourceExhaustedError("another comparison runs; retry when it is done"), "comparison_runs");
+      return WithReason(absl::ResourceExhaustedError("another comparison runs; retry when it is done"),
+                        "comparison_runs");
     }
     absl::MutexLock lock(&service_->job_mu_);
     if (service_->job_.joinable()) service_->job_.join();
@@ -251,7 +254,8 @@ absl::Status OctetService::ApplyGuard(const v1::SetGuardRequest& request) {
   if (enabled && !(fraction > 0)) {
     return absl::FailedPreconditionError("a guard judges live comparisons: set compare_fraction above 0 as well");
   }
-  if ((enabled || fraction > 0) && !control.reference_sampled()) OCTET_RETURN_IF_ERROR(InMemory(found, control.reference()));
+  if ((enabled || fraction > 0) && !control.reference_sampled())
+    OCTET_RETURN_IF_ERROR(InMemory(found, control.reference()));
   OCTET_RETURN_IF_ERROR(control.SetFraction(fraction));
   for (size_t i = 0; i < pairs.size(); ++i) {
     pairs[i]->SetGuard(merged[i]);

@@ -77,14 +77,16 @@ void FillGuard(const GuardStatus& status, v1::Pair* pair) {
   if (!status.settings.enabled() && status.trips == 0) return;
   v1::Guard* guard = pair->mutable_guard();
   v1::GuardSettings* settings = guard->mutable_settings();
-  if (status.settings.min_top1_agreement.has_value()) settings->set_min_top1_agreement(*status.settings.min_top1_agreement);
+  if (status.settings.min_top1_agreement.has_value())
+    settings->set_min_top1_agreement(*status.settings.min_top1_agreement);
   if (status.settings.min_sqnr_db.has_value()) settings->set_min_sqnr_db(*status.settings.min_sqnr_db);
   settings->set_min_comparisons(status.settings.min_comparisons);
   settings->set_recovery(status.settings.recovery == GuardSettings::Recovery::kManual ? v1::GuardSettings::MANUAL
                                                                                       : v1::GuardSettings::AUTOMATIC);
   guard->set_tripped(status.tripped);
   guard->set_reason(status.reason);
-  if (status.since > absl::InfinitePast()) guard->set_since_unix_seconds(absl::ToDoubleSeconds(status.since - absl::UnixEpoch()));
+  if (status.since > absl::InfinitePast())
+    guard->set_since_unix_seconds(absl::ToDoubleSeconds(status.since - absl::UnixEpoch()));
   guard->set_trips(status.trips);
   guard->set_recoveries(status.recoveries);
 }

@@ -325,8 +325,8 @@ absl::StatusOr<Repository::Located> Repository::Locate(absl::string_view name, a
     int64_t number = 0;
     found = absl::SimpleAtoi(version, &number) ? versions.find(number) : versions.end();
     if (found == versions.end()) {
-      return absl::NotFoundError(absl::StrCat(located.what, " has no version '", version,
-                                              "'; loaded are: ", KeysOf(versions)));
+      return absl::NotFoundError(
+          absl::StrCat(located.what, " has no version '", version, "'; loaded are: ", KeysOf(versions)));
     }
   }
   located.version = &found->second;
@@ -362,8 +362,8 @@ absl::StatusOr<std::optional<std::string>> StickyKey(const std::string& name, co
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const ServedVariant>> Repository::Find(
-    absl::string_view name, absl::string_view version, absl::string_view variant) const {
+absl::StatusOr<std::shared_ptr<const ServedVariant>> Repository::Find(absl::string_view name, absl::string_view version,
+                                                                      absl::string_view variant) const {
   OCTET_ASSIGN_OR_RETURN(const Located located, Locate(name, version, variant));
   return ServedAs(*located.version,
                   located.variant.empty() ? located.version->control->primary() : std::string(located.variant),

@@ -30,8 +30,8 @@
 #include "server/metrics.h"
 #include "server/model_settings.h"
 #include "server/recorder.h"
-#include "server/scheduler.h"
 #include "server/request.h"
+#include "server/scheduler.h"
 #include "server/signature.h"
 #include "server/uncertainty_window.h"
 #include "server/variant_loader.h"
@@ -90,7 +90,8 @@ struct RepositoryOptions {
   int64_t default_max_batch = 32;
   int max_queued = 1024;
   int64_t max_activation_bytes = int64_t{2} << 30;  // server.h
-  std::string isa;  // for the log
+  int64_t memory_limit_bytes = 0;                   // of the process (memory_admission.h); 0: none
+  std::string isa;                                  // for the log
   int cpu_threads = 1;  // that compute: what octet.compare.max_cpu_share is a share of
 };
 
@@ -123,19 +124,20 @@ class Repository {
                                                             absl::string_view version,
                                                             absl::string_view variant) const;
 
-  // The same for a request, whose parameters may hold the sticky key: one that names no variant goes where traffic weights
-  // send it, or to the reference when the guard has tripped. Errors: those of Find; kInvalidArgument (a sticky parameter
-  // that is neither text nor a whole number).
+  // The same for a request, whose parameters may hold the sticky key: one that names no variant goes where traffic
+  // weights send it, or to the reference when the guard has tripped. Errors: those of Find; kInvalidArgument (a sticky
+  // parameter that is neither text nor a whole number).
   absl::StatusOr<Route> RouteOf(absl::string_view name, absl::string_view version, absl::string_view variant,
                                 const Parameters& parameters) const;
 
-  // Brings the reference of a version into memory, or lets it go, in the background; nothing when it already is as wished.
-  // A reference that answers (as primary, by weight, for a tripped variant) stays. `pressure`: what memory is short of;
-  // empty: it was there for a while only.
+  // Brings the reference of a version into memory, or lets it go, in the background; nothing when it already is as
+  // wished. A reference that answers (as primary, by weight, for a tripped variant) stays. `pressure`: what memory is
+  // short of; empty: it was there for a while only.
   void LoadReference(const std::string& model, const std::string& version);
   void EvictReference(const std::string& model, const std::string& version, const std::string& pressure);
 
-  // Evicts references while a model holds more than its octet.memory.limit_bytes, or the process more than `limit_bytes`.
+  // Evicts references while a model holds more than its octet.memory.limit_bytes, or the process more than
+  // `limit_bytes`.
   void RelievePressure(int64_t resident_bytes, int64_t limit_bytes);
   int64_t reference_evictions() const { return evictions_.load(std::memory_order_relaxed); }
 
@@ -156,7 +158,8 @@ class Repository {
     std::string what;           // "model 'x'"
   };
   absl::StatusOr<Located> Locate(absl::string_view name, absl::string_view version, absl::string_view variant) const;
-  void ChangeReference(const std::string& model, const std::string& version, bool resident, const std::string& pressure);
+  void ChangeReference(const std::string& model, const std::string& version, bool resident,
+                       const std::string& pressure);
   void Swap(const std::string& model, std::shared_ptr<const ModelEntry> entry);
   void Retire(std::shared_ptr<const ModelEntry> entry);
 

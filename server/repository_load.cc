@@ -8,9 +8,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "base/cpu.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "server/log.h"
+#include "server/memory_admission.h"
 #include "server/variant_loader.h"
 
 namespace octet::server {
@@ -65,7 +67,8 @@ VersionEntry VersionLoader::LoadReference(VersionEntry entry) {
   const std::string path = twin != twins.end() ? twin->second : OriginalPath();
   entry_.variants.erase(reference);
   std::string found = reference;
-  absl::StatusOr<std::shared_ptr<const ServedVariant>> served = TryFile(path, twin != twins.end() ? reference : "", &found);
+  absl::StatusOr<std::shared_ptr<const ServedVariant>> served =
+      TryFile(path, twin != twins.end() ? reference : "", &found);
   if (served.ok() && found != reference) {
     scheduler_->Close((*served)->queue);
     served = absl::FailedPreconditionError(absl::StrCat(path, " holds variant '", found, "', not '", reference, "'"));
@@ -98,12 +101,14 @@ void VersionLoader::MakeControl() {
   control.max_comparison_cpus = compare.max_cpu_share * options_.cpu_threads;
   control.window = compare.window;
   control.guard = compare.guard;
-  control.reference_sampled = ResidencyOf(settings_, entry_.primary, entry_.reference) == ComparisonSettings::Residency::kSampled;
+  control.reference_sampled =
+      ResidencyOf(settings_, entry_.primary, entry_.reference) == ComparisonSettings::Residency::kSampled;
   for (const auto& [name, variant] : entry_.variants) control.variants.push_back(name);
   entry_.control = std::make_shared<VersionControl>(std::move(control), clock_->Now());
   for (const auto& [name, variant] : entry_.variants) {
     if (variant.served == nullptr) continue;
-    entry_.control->SetTarget(name, ReplayTarget{{variant.served, &variant.served->signature}, variant.served->program});
+    entry_.control->SetTarget(name,
+                              ReplayTarget{{variant.served, &variant.served->signature}, variant.served->program});
   }
 }
 
@@ -130,6 +135,13 @@ std::map<std::string, std::string> VersionLoader::TwinFiles() const {
     }
     if (!Wanted(variant)) continue;
     files[std::string(variant)] = item.path().string();
+  }
+  // Ensembles that are asked for are made from the file of the variant whose samples they are.
+  for (const std::string& wanted : settings_.variants) {
+    const std::optional<EnsembleName> ensemble = ParseEnsembleName(wanted);
+    if (!ensemble.has_value() || files.contains(wanted)) continue;
+    const std::string path = absl::StrCat(folder_, "/model.", ensemble->file_variant, ".onnx");
+    if (std::filesystem::exists(path, ec)) files[wanted] = path;
   }
   return files;
 }
@@ -183,9 +195,18 @@ absl::Status VersionLoader::CheckDigest(const std::string& source_sha256) {
 absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
     const std::string& path, const std::string& named, std::string* variant) {
   const absl::Time start = clock_->Now();
+  const bool own_file = named.empty() || absl::EndsWith(path, absl::StrCat("/model.", named, ".onnx"));
+  const std::optional<EnsembleName> ensemble = own_file ? std::nullopt : ParseEnsembleName(named);
+  graph::EnsembleOptions samples;
+  samples.seed = static_cast<uint64_t>(settings_.comparison.ensemble_seed);
+  if (ensemble.has_value()) samples.samples = ensemble->samples;
+  const int64_t peak = LoadPeakBytes(path) * (ensemble.has_value() ? ensemble->samples : 1), resident = ResidentBytes(), limit = options_.memory_limit_bytes;
+  OCTET_RETURN_IF_ERROR(AdmitLoad(path, peak, resident, limit));
   engine::CompileOptions compile;
-  compile.max_specialisation_bytes = options_.max_activation_bytes;
-  OCTET_ASSIGN_OR_RETURN(LoadedFile file, LoadModelFile(path, compile));
+  // What is left below the limit bounds the activations, too: a shape that needs more is refused.
+  compile.max_specialisation_bytes =
+      limit > 0 ? std::min(options_.max_activation_bytes, limit - resident - peak) : options_.max_activation_bytes;
+  OCTET_ASSIGN_OR_RETURN(LoadedFile file, LoadModelFile(path, compile, ensemble.has_value() ? &samples : nullptr));
   if (named.empty()) {
     if (file.quantized) *variant = "int8";
   } else {
@@ -200,6 +221,7 @@ absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
   OCTET_ASSIGN_OR_RETURN(
       served->signature,
       SignatureOf(*file.program, settings_.config.max_batch_size(), options_.default_max_batch));
+  served->signature.extra_outputs = file.extra_outputs;
   OCTET_RETURN_IF_ERROR(CheckConfig(settings_.config, served->signature));
   if (auto it = entry_.variants.find(original_variant_);
       it != entry_.variants.end() && it->second.served != nullptr) {
@@ -208,8 +230,12 @@ absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
   served->program = std::move(file.program);
   served->file_bytes = file.file_bytes;
   served->recorded = std::move(file.recorded);
-  served->recorder =
-      std::make_shared<VariantRecorder>(metrics_->ForVariant(served->labels), clock_);
+  if (ensemble.has_value()) {
+    UncertaintyLimits limits;
+    limits.max_entropy_nats = settings_.comparison.max_entropy_nats;
+    served->uncertainty = std::make_shared<UncertaintyWindow>(limits);
+  }
+  served->recorder = std::make_shared<VariantRecorder>(metrics_->ForVariant(served->labels), clock_, served->uncertainty);
   OpenQueue(served.get());
   absl::Status prepared = absl::OkStatus();
   if (ShapesKnown(served->signature)) prepared = scheduler_->Prepare(served->queue.get(), 1);

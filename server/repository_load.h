@@ -32,7 +32,8 @@ class VersionLoader {
   // there).
   absl::StatusOr<VersionEntry> Load();
 
-  // The entry of a loaded version with its reference in memory, or with the reason why it cannot be. Requires: it is not.
+  // The entry of a loaded version with its reference in memory, or with the reason why it cannot be. Requires: it is
+  // not.
   VersionEntry LoadReference(VersionEntry entry);
 
  private:

@@ -63,7 +63,8 @@ void Repository::ChangeReference(const std::string& model, const std::string& ve
     return;
   }
   if (!Evictable(changed)) return;
-  const std::string reason = pressure.empty() ? "octet.reference.residency is 'sampled'" : "memory pressure: " + pressure;
+  const std::string reason =
+      pressure.empty() ? "octet.reference.residency is 'sampled'" : "memory pressure: " + pressure;
   if (!pressure.empty()) ++evictions_;
   const std::shared_ptr<const ServedVariant> served = std::move(reference->second.served);
   reference->second = {ModelState::kUnavailable, absl::StrCat("not in memory: ", reason), nullptr};
@@ -85,8 +86,9 @@ void Repository::RelievePressure(int64_t resident_bytes, int64_t limit_bytes) {
       const bool model_full = limit > 0 && held > limit;
       if (!process_full && !model_full) continue;
       EvictReference(name, absl::StrCat(number),
-                     model_full ? absl::StrCat("its variants hold ", held, " bytes, octet.memory.limit_bytes is ", limit)
-                                : absl::StrCat("the process holds ", resident_bytes, " bytes of ", limit_bytes));
+                     model_full
+                         ? absl::StrCat("its variants hold ", held, " bytes, octet.memory.limit_bytes is ", limit)
+                         : absl::StrCat("the process holds ", resident_bytes, " bytes of ", limit_bytes));
       if (process_full) return;  // one at a time: the next look shows what it gave
     }
   }

@@ -312,6 +312,7 @@ absl::Status Scheduler::RunBatch(const Work& work, engine::Context* context,
         ScatterReply(spec.signature, *request, row, spec.model_version, spec.variant, *context));
     row += request->rows;
   }
+  if (spec.signature.extra_outputs > 0) ReportUncertainty(spec.signature, row, *context, spec.observer.get());
   *times = {assembled - begin, ran - assembled, clock_->Now() - ran};
   return absl::OkStatus();
 }

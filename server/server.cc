@@ -52,13 +52,12 @@ class ServerImpl final : public Server {
       : options_(options),
         threads_(threads),
         cpu_(cpu),
-        metrics_(
-            {options.version, cpu.isa, OnednnVersion(), threads * options.slots, options.slots}),
+        metrics_({options.version, cpu.isa, OnednnVersion(), threads * options.slots, options.slots}),
         in_flight_(options.max_in_flight_bytes),
         specialiser_(1, kMaxQueuedSpecialisations),
         scheduler_({options.slots, threads, MakeEngineContext}, &clock_, &specialiser_),
         repository_({options.repository, options.default_max_batch, options.max_queued,
-                     options.max_activation_bytes, cpu.isa, threads * options.slots},
+                     options.max_activation_bytes, options.memory_limit_bytes, cpu.isa, threads * options.slots},
                     &scheduler_, &metrics_, &clock_, &loader_),
         comparer_(ComparerHooks(), &clock_, &specialiser_),
         service_(Environment()),
@@ -158,7 +157,7 @@ ComparerOptions ServerImpl::ComparerHooks() {
 
 void ServerImpl::KeepHouse() {
   constexpr double kFull = 0.95;  // of what the process may hold
-  const auto limit = static_cast<int64_t>(kFull * static_cast<double>(MemoryLimitBytes()));
+  const auto limit = static_cast<int64_t>(kFull * static_cast<double>(options_.memory_limit_bytes));
   absl::MutexLock lock(&house_mu_);
   while (!draining_) {
     house_.WaitWithTimeout(&house_mu_, absl::Seconds(1));
@@ -181,6 +180,11 @@ absl::Status ServerImpl::ListenGrpc() {
   builder.RegisterService(&octet_service_);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_message_bytes));
   builder.SetMaxSendMessageSize(-1);
+  if (options_.max_connection_age < absl::InfiniteDuration()) {
+    const int64_t ms = std::min<int64_t>(absl::ToInt64Milliseconds(options_.max_connection_age),
+                                         std::numeric_limits<int>::max() - 1);  // INT_MAX is gRPC's infinity
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, static_cast<int>(ms));
+  }
   // Two servers on one port would share its clients silently.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // The only synchronous service is reflection.
@@ -283,7 +287,7 @@ MetricsSample ServerImpl::Sample() const {
   SampleRepository(repository_, scheduler_, absl::Now(), &sample);
   sample.resident_bytes = ResidentBytes();
   sample.baseline_bytes = baseline_bytes_ + ResidentFileBytes();
-  sample.memory_limit_bytes = MemoryLimitBytes();
+  sample.memory_limit_bytes = options_.memory_limit_bytes;
   sample.requests_bytes = in_flight_.bytes();
   sample.comparison_queued_bytes = comparer_.queued_bytes();
   return sample;
@@ -335,6 +339,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     return absl::InvalidArgumentError(absl::StrCat(
         "max_message_bytes must lie in [1024, 2147483647], got ", options.max_message_bytes));
   }
+  if (options.max_connection_age <= absl::ZeroDuration() || options.memory_limit_bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_connection_age must be positive and memory_limit_bytes at least 0, got ",
+        absl::FormatDuration(options.max_connection_age), " and ", options.memory_limit_bytes));
+  }
   const CpuBudget budget = DetectCpuBudget();
   const CpuFeatures cpu = DetectCpuFeatures();
   const int threads =
@@ -348,7 +357,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
        {"threads_per_slot", threads},
        {"threads_why", options.threads > 0 ? "as asked for" : budget.reason},
        {"repository", options.repository}});
-  auto server = std::make_unique<ServerImpl>(options, threads, cpu);
+  ServerOptions bounded = options;
+  if (bounded.memory_limit_bytes == 0) bounded.memory_limit_bytes = MemoryLimitBytes();
+  // Requests in flight must not be what a small container is killed for.
+  bounded.max_in_flight_bytes = std::min(bounded.max_in_flight_bytes, bounded.memory_limit_bytes / 4);
+  auto server = std::make_unique<ServerImpl>(bounded, threads, cpu);
   OCTET_RETURN_IF_ERROR(server->Listen());
   Log(Severity::kInfo, "listening",
       {{"grpc", server->ports().grpc},

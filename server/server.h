@@ -26,6 +26,9 @@ struct ServerOptions {
   // Activations of one variant over all input shapes it is kept ready for: least recently used shapes give way to new
   // ones; a shape that needs more than this alone is refused.
   int64_t max_activation_bytes = int64_t{2} << 30;
+  int64_t memory_limit_bytes = 0;  // of the process; 0: the cgroup's or the machine's. A model that does not fit is refused
+  // Connections older than this are closed gently, so that clients resolve names again and find new replicas.
+  absl::Duration max_connection_age = absl::InfiniteDuration();
   int64_t default_max_batch = 32;  // where config.pbtxt has no max_batch_size
   std::string version = "0.1.0";   // of the program, for metadata and metrics
 };

@@ -106,7 +106,7 @@ absl::StatusOr<BoundRequest> Bind(InferRequest request, const ModelSignature& si
     bound.outputs.push_back(index);
   }
   if (bound.outputs.empty()) {
-    for (size_t i = 0; i < signature.outputs.size(); ++i)
+    for (size_t i = 0; i < signature.own_outputs(); ++i)
       bound.outputs.push_back(static_cast<int>(i));
   }
   return bound;

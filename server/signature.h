@@ -17,6 +17,11 @@ struct ModelSignature {
   std::vector<engine::Signature> outputs;
   bool batchable = false;  // axis 0 of every input and output counts rows that do not mix
   int64_t max_batch = 1;   // most rows of one request and of one merged batch; 1 when not batchable
+  // The last `extra_outputs` of outputs are no outputs of the model but an ensemble's words on them (graph/ensemble.h): they
+  // are returned only when named.
+  size_t extra_outputs = 0;
+
+  size_t own_outputs() const { return outputs.size() - extra_outputs; }
 };
 
 // A request that fits its model. Move-only.

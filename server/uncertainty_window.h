@@ -1,7 +1,8 @@
 // What an ensemble's answers say about their own uncertainty, over the latest answers.
 //
 //   predictive entropy   H[mean over members of p(class)], in nats
-//   mutual information   that entropy minus the mean of the members' entropies: what the weights, not the input, leave open
+//   mutual information   that entropy minus the mean of the members' entropies: what the weights, not the input, leave
+//   open
 #ifndef OCTET_SERVER_UNCERTAINTY_WINDOW_H_
 #define OCTET_SERVER_UNCERTAINTY_WINDOW_H_
 
@@ -16,9 +17,9 @@ namespace octet::server {
 
 struct UncertaintySummary {
   int64_t answers = 0;
-  double entropy_nats = 0;      // mean
-  double epistemic_share = 0;   // mean mutual information / mean entropy; 0 where the entropy is 0
-  double uncertain_ratio = 0;   // share of answers whose entropy exceeds max_entropy_nats
+  double entropy_nats = 0;     // mean
+  double epistemic_share = 0;  // mean mutual information / mean entropy; 0 where the entropy is 0
+  double uncertain_ratio = 0;  // share of answers whose entropy exceeds max_entropy_nats
 };
 
 struct UncertaintyLimits {

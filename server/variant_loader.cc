@@ -63,8 +63,8 @@ absl::Status CheckConfigTensors(const Tensors& tensors,
   return absl::OkStatus();
 }
 
-absl::Status CheckTwinTensors(const std::vector<engine::Signature>& reference,
-                              const std::vector<engine::Signature>& twin, absl::string_view kind) {
+absl::Status CheckTwinTensors(absl::Span<const engine::Signature> reference,
+                              absl::Span<const engine::Signature> twin, absl::string_view kind) {
   if (reference.size() != twin.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("has ", twin.size(), " ", kind, "s, its reference has ", reference.size()));
@@ -88,7 +88,8 @@ absl::Status CheckTwinTensors(const std::vector<engine::Signature>& reference,
 }  // namespace
 
 absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path,
-                                         const engine::CompileOptions& options) {
+                                         const engine::CompileOptions& options,
+                                         const graph::EnsembleOptions* ensemble) {
   LoadedFile loaded;
   struct stat info{};
   if (stat(path.c_str(), &info) == 0) loaded.file_bytes = info.st_size;
@@ -98,7 +99,15 @@ absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path,
   if (auto it = graph.metadata.find("ai.octet.source_sha256"); it != graph.metadata.end()) {
     loaded.source_sha256 = it->second;
   }
-  loaded.recorded = ReadRecorded(graph);
+  if (ensemble == nullptr) {
+    loaded.recorded = ReadRecorded(graph);  // of the most probable network
+  } else {
+    const size_t own = graph.outputs.size();
+    absl::StatusOr<graph::Graph> samples = graph::MakeEnsemble(graph, *ensemble);
+    if (!samples.ok()) return Annotate(samples.status(), path);
+    graph = *std::move(samples);
+    loaded.extra_outputs = graph.outputs.size() - own;
+  }
   graph::FreeBatch(&graph);
   OCTET_ASSIGN_OR_RETURN(loaded.program, engine::Program::Compile(std::move(graph), options));
   return loaded;
@@ -144,7 +153,8 @@ absl::Status CheckConfig(const inference::ModelConfig& config, const ModelSignat
 
 absl::Status CheckTwins(const ModelSignature& reference, const ModelSignature& twin) {
   OCTET_RETURN_IF_ERROR(CheckTwinTensors(reference.inputs, twin.inputs, "input"));
-  return CheckTwinTensors(reference.outputs, twin.outputs, "output");
+  return CheckTwinTensors(absl::MakeConstSpan(reference.outputs).first(reference.own_outputs()),
+                          absl::MakeConstSpan(twin.outputs).first(twin.own_outputs()), "output");
 }
 
 inference::ModelConfig EffectiveConfig(inference::ModelConfig config, const std::string& name,

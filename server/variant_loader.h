@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/program.h"
+#include "graph/ensemble.h"
 #include "graph/graph.h"
 #include "proto/model_config.pb.h"
 #include "server/signature.h"
@@ -41,9 +42,11 @@ struct LoadedFile {
                               // not recorded
   int64_t file_bytes = 0;
   RecordedFigures recorded;
+  size_t extra_outputs = 0;  // of an ensemble: ModelSignature
 };
-absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path,
-                                         const engine::CompileOptions& options = {});
+// With `ensemble`, that many samples of the file's distributions as one program.
+absl::StatusOr<LoadedFile> LoadModelFile(const std::string& path, const engine::CompileOptions& options = {},
+                                         const graph::EnsembleOptions* ensemble = nullptr);
 
 // Specialises the program for these shapes and binds a context; oneDNN's cache is emptied, so that
 // what lives is what the program counts. The scheduler's ContextFactory.

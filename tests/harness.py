@@ -41,7 +41,8 @@ def make_octet_stubs(source, build):
     build = pathlib.Path(build)
     build.mkdir(parents=True, exist_ok=True)
     subprocess.run(["protoc", f"-I{proto}", f"--python_out={build}", f"--grpc_out={build}",
-                    "--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin", str(proto / "octet/v1/octet.proto")], check=True)
+                    "--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin",
+                    str(proto / "octet/v1/octet.proto")], check=True)
     if str(build) not in sys.path:
         sys.path.insert(0, str(build))
     from octet.v1 import octet_pb2, octet_pb2_grpc  # pylint: disable=import-outside-toplevel,import-error

@@ -3,10 +3,10 @@
 
     measure.py --octet PROGRAM --source REPOSITORY [--fraction 0.1] [--seconds 10] [--rounds 5] [--json FILE]
 
-The embedded network, int8 as the primary and f32 as the reference; the share of compared answers is switched by RPC while the
-server runs, in alternating rounds. Open loop: Poisson arrivals, latency counts from when a request was due. The cost is judged by
-the server's CPU time per request: fraction x (reference time / variant time) x 1.1 at most, at the load asked for; p99 may rise by
-5 %; at saturation throughput must stay.
+The embedded network, int8 as the primary and f32 as the reference; the share of compared answers is switched by RPC
+while the server runs, in alternating rounds. Open loop: Poisson arrivals, latency counts from when a request was due.
+The cost is judged by the server's CPU time per request: fraction x (reference time / variant time) x 1.1 at most, at the
+load asked for; p99 may rise by 5 %; at saturation throughput must stay.
 """
 import argparse
 import json

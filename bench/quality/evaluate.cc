@@ -48,8 +48,12 @@ absl::Status Gather(const engine::Program& program, const engine::Context& conte
 
 }  // namespace
 
-absl::StatusOr<Predictions> Evaluate(const std::string& model, const std::vector<Tensor>& samples, int threads) {
+absl::StatusOr<Predictions> Evaluate(const std::string& model, const std::vector<Tensor>& samples, int threads,
+                                     const graph::EnsembleOptions* ensemble) {
   OCTET_ASSIGN_OR_RETURN(graph::Graph graph, onnx_io::ImportFile(model));
+  if (ensemble != nullptr) {
+    OCTET_ASSIGN_OR_RETURN(graph, graph::MakeEnsemble(graph, *ensemble));
+  }
   OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<engine::Program> program, engine::Program::Compile(std::move(graph)));
   if (program->inputs().size() != 1) {
     return absl::UnimplementedError(absl::StrCat(model, " has ", program->inputs().size(), " inputs, expected one"));

@@ -12,6 +12,8 @@
 #include "absl/flags/usage.h"
 #include "absl/log/initialize.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
@@ -22,6 +24,7 @@
 #include "bench/quality/peer.h"
 #include "bench/quality/report.h"
 #include "bench/quality/task.h"
+#include "bench/quality/uncertainty.h"
 #include "cli/compress_file.h"
 
 ABSL_FLAG(std::string, json, "", "file to write the rows to");
@@ -33,6 +36,10 @@ ABSL_FLAG(std::string, fashion, "/usr/share/datasets/fashion-mnist", "folder of 
 ABSL_FLAG(std::string, shared, OCTET_SOURCE_DIR "/../shared", "folder with models/ and data/");
 ABSL_FLAG(int64_t, max_calibration, 0, "use at most this many calibration samples (0: all)");
 ABSL_FLAG(int64_t, max_evaluation, 0, "use at most this many evaluation samples (0: all)");
+ABSL_FLAG(std::vector<std::string>, samples, (std::vector<std::string>{"2", "4", "8"}), "sizes of the ensembles of SCHEME-mc");
+ABSL_FLAG(bool, uncertainty, false, "of classifiers, measure likelihood, calibration and what entropy tells, too");
+ABSL_FLAG(double, distribution, 8, "samples whose mean the distributions of SCHEME-mc are fitted for");
+ABSL_FLAG(int, distribution_bits, 8, "bits of their stored probabilities");
 ABSL_FLAG(int, layers, 0, "show this many of each scheme's worst layers");
 ABSL_FLAG(int, threads, 0, "threads of one inference (0: the CPU budget)");
 ABSL_FLAG(std::string, keep, "", "folder that keeps the compressed files and arrays (else they are removed)");
@@ -41,6 +48,7 @@ namespace octet::bench {
 namespace {
 
 constexpr char kPeerScheme[] = "ort-static";
+constexpr absl::string_view kEnsembles = "-mc";  // of schemes that are measured as samples, too
 
 bool Selected(const std::vector<std::string>& wanted, const std::string& name) {
   return wanted.empty() || std::find(wanted.begin(), wanted.end(), name) != wanted.end();
@@ -72,6 +80,12 @@ absl::Status WriteSamples(const std::string& path, const std::vector<Tensor>& sa
 
 // A named scheme, or the recipe of a file (*.txtpb).
 absl::StatusOr<compress::Recipe> RecipeOf(const std::string& scheme) {
+  if (absl::EndsWith(scheme, kEnsembles)) {
+    OCTET_ASSIGN_OR_RETURN(compress::Recipe recipe, RecipeOf(scheme.substr(0, scheme.size() - kEnsembles.size())));
+    OCTET_RETURN_IF_ERROR(compress::AddDistribution(absl::GetFlag(FLAGS_distribution),
+                                                    absl::GetFlag(FLAGS_distribution_bits), &recipe));
+    return recipe;
+  }
   if (std::filesystem::path(scheme).extension() != ".txtpb") return compress::MakeRecipe(scheme);
   OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const Buffer> bytes, ReadFile(scheme));
   return compress::ParseRecipe(
@@ -140,7 +154,65 @@ class Bench {
     OCTET_ASSIGN_OR_RETURN(const cli::CompressedFile file, cli::CompressFile(job, options));
     PrintWorstLayers(file.report);
     OCTET_ASSIGN_OR_RETURN(const Predictions found, Evaluate(job.out, task_.evaluation, threads_));
-    return AddRows(scheme, "", file.bytes, found);
+    OCTET_RETURN_IF_ERROR(AddRows(scheme, "", file.bytes, found));
+    OCTET_RETURN_IF_ERROR(AddClassRows(scheme, job.out, file.bytes, found, nullptr));
+    return absl::EndsWith(scheme, kEnsembles) ? RunEnsembles(scheme, job.out, file.bytes) : absl::OkStatus();
+  }
+
+  // Samples of one distribution, as one network.
+  absl::Status RunEnsembles(const std::string& scheme, const std::string& file, int64_t bytes) {
+    for (const std::string& text : absl::GetFlag(FLAGS_samples)) {
+      int samples = 0;
+      if (!absl::SimpleAtoi(text, &samples)) return absl::InvalidArgumentError(absl::StrCat("--samples: '", text, "' is no number"));
+      graph::EnsembleOptions ensemble;
+      ensemble.samples = samples;
+      ensemble.outputs = task_.classes ? graph::EnsembleOptions::Outputs::kClasses : graph::EnsembleOptions::Outputs::kValues;
+      OCTET_ASSIGN_OR_RETURN(Predictions found, Evaluate(file, task_.evaluation, threads_, &ensemble));
+      const std::string name = absl::StrCat(scheme, samples);
+      Predictions own = found;
+      own.outputs.resize(reference_.outputs.size());
+      OCTET_RETURN_IF_ERROR(AddRows(name, task_.classes ? "log probabilities" : "", bytes, own));
+      OCTET_RETURN_IF_ERROR(AddClassRows(name, file, bytes, found, &ensemble));
+    }
+    return absl::OkStatus();
+  }
+
+  // What class probabilities are worth. Without labels the float network's classes count as true.
+  absl::Status AddClassRows(const std::string& scheme, const std::string& file, int64_t bytes, const Predictions& found,
+                            const graph::EnsembleOptions* ensemble) {
+    if (!task_.classes || !absl::GetFlag(FLAGS_uncertainty)) return absl::OkStatus();
+    const std::vector<int64_t> labels = task_.labels.empty() ? MostProbable(reference_.outputs[0]) : task_.labels;
+    const PredictedOutput reference = LogProbabilities(reference_.outputs[0]), p = LogProbabilities(found.outputs[0]);
+    const double ratio = static_cast<double>(bytes) / static_cast<double>(float_bytes_);
+    const auto add = [&](const char* metric, double of_float, double of_found) {
+      Add({name_, scheme, metric, of_float, of_found, ratio, "", ""});
+    };
+    add("NLL nats", NegativeLogLikelihood(reference, labels), NegativeLogLikelihood(p, labels));
+    add("Brier", BrierScore(reference, labels), BrierScore(p, labels));
+    add("ECE %", CalibrationErrorPercent(reference, labels), CalibrationErrorPercent(p, labels));
+    add("accuracy at 90 % coverage %", SelectiveAccuracyPercent(reference, labels, 0.9),
+        SelectiveAccuracyPercent(p, labels, 0.9));
+    if (!task_.tuning.empty()) {
+      // Confidence calibrated on labelled samples, each network's own way: what is left is what it knows.
+      OCTET_ASSIGN_OR_RETURN(const Predictions own, Evaluate(task_.model, task_.tuning, threads_));
+      OCTET_ASSIGN_OR_RETURN(const Predictions other, Evaluate(file, task_.tuning, threads_, ensemble));
+      const auto at_best = [&](const Predictions& tuning, const PredictedOutput& measured) {
+        return AtTemperature(measured, BestTemperature(LogProbabilities(tuning.outputs[0]), task_.tuning_labels));
+      };
+      const PredictedOutput a = at_best(own, reference), b = at_best(other, p);
+      add("NLL nats, calibrated", NegativeLogLikelihood(a, labels), NegativeLogLikelihood(b, labels));
+      add("Brier, calibrated", BrierScore(a, labels), BrierScore(b, labels));
+      add("ECE %, calibrated", CalibrationErrorPercent(a, labels), CalibrationErrorPercent(b, labels));
+    }
+    for (const Task::Foreign& foreign : task_.foreign) {
+      const std::string metric = absl::StrCat("ROC area, entropy, ", foreign.name, " %");
+      OCTET_ASSIGN_OR_RETURN(const Predictions of_float, Evaluate(task_.model, foreign.samples, threads_));
+      OCTET_ASSIGN_OR_RETURN(const Predictions of_found, Evaluate(file, foreign.samples, threads_, ensemble));
+      add(metric.c_str(),
+          AreaUnderRocPercent(Entropies(reference), Entropies(LogProbabilities(of_float.outputs[0]))),
+          AreaUnderRocPercent(Entropies(p), Entropies(LogProbabilities(of_found.outputs[0]))));
+    }
+    return absl::OkStatus();
   }
 
   void PrintWorstLayers(const compress::CompressReport& report) const {
@@ -190,6 +262,7 @@ class Bench {
   absl::Status AddRows(const std::string& scheme, const std::string& note, int64_t bytes, const Predictions& found) {
     OCTET_RETURN_IF_ERROR(CheckShapes(found));
     for (const Metric& metric : task_.metrics) {
+      if (note == "log probabilities" && metric.name == "SQNR dB") continue;  // of logits
       Add({name_, scheme, metric.name, metric.value(task_, reference_, reference_), metric.value(task_, reference_, found),
            static_cast<double>(bytes) / static_cast<double>(float_bytes_), note, ""});
     }

@@ -173,4 +173,15 @@ std::vector<Tensor> VaryImage(const Tensor& image, int64_t count, uint64_t seed)
   return out;
 }
 
+std::vector<Tensor> UniformNoise(const Shape& shape, int64_t count, uint64_t seed) {
+  std::vector<Tensor> out;
+  for (int64_t v = 0; v < count; ++v) {
+    const CounterRng rng(seed, static_cast<uint64_t>(v));
+    std::vector<float> x(static_cast<size_t>(NumElements(shape)));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(rng.Uniform(i));
+    out.push_back(Tensor::FromF32(shape, x));
+  }
+  return out;
+}
+
 }  // namespace octet::bench

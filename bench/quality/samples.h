@@ -46,6 +46,9 @@ std::vector<Tensor> VarySpeech(const Tensor& speech, int64_t count, uint64_t see
 // Variations of one image [C, H, W]: rotations along H and W, contrast of 0.6 to 1.1.
 std::vector<Tensor> VaryImage(const Tensor& image, int64_t count, uint64_t seed);
 
+// Independent numbers, uniform in [0, 1).
+std::vector<Tensor> UniformNoise(const Shape& shape, int64_t count, uint64_t seed);
+
 }  // namespace octet::bench
 
 #endif  // OCTET_BENCH_QUALITY_SAMPLES_H_

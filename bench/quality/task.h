@@ -16,7 +16,7 @@ namespace octet::bench {
 struct Task;
 
 struct Metric {
-  std::string name;  // larger is better
+  std::string name;  // of a task's first metric, larger is better
   // Of `found`, given the float network's predictions on the same samples; of the float network itself: reference twice.
   std::function<double(const Task& task, const Predictions& reference, const Predictions& found)> value;
 };
@@ -26,6 +26,16 @@ struct Task {
   std::vector<Tensor> calibration, evaluation;  // f32, equal shapes, without batch axis
   std::vector<int64_t> labels;                  // of the evaluation samples; empty where there are none
   std::vector<Metric> metrics;                  // in the order in which they decide which of several settings is best
+  bool classes = false;                         // output 0 is rows of class scores
+  // Labelled samples to calibrate confidence on (a temperature): of no other use. Empty where there are none.
+  std::vector<Tensor> tuning;
+  std::vector<int64_t> tuning_labels;
+  // Inputs of another kind, that uncertainty should tell from the evaluation samples; the same shape.
+  struct Foreign {
+    std::string name;
+    std::vector<Tensor> samples;
+  };
+  std::vector<Foreign> foreign;
 };
 
 // Where the inputs lie.

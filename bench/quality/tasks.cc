@@ -16,8 +16,9 @@ namespace {
 
 using data::ImageOptions;
 
-constexpr int64_t kFashionCalibration = 1000;
+constexpr int64_t kFashionCalibration = 1000, kFashionTrained = 55000, kFashionTuning = 1000;
 constexpr int64_t kCifarCalibrationPerClass = 10;
+constexpr int64_t kForeignSamples = 1000, kWordSamples = 100;
 constexpr int64_t kSpeechSamples = 48, kTextSamples = 24;  // variations, for calibration and for evaluation each
 constexpr int64_t kYoloxSide = 416, kYoloxClasses = 80;
 constexpr float kYoloxScore = 0.3f, kFaceScore = 0.5f, kTextProbability = 0.3f;
@@ -81,6 +82,16 @@ absl::StatusOr<Task> Fashion(const Sources& sources, const std::string& name, ab
   task.evaluation = std::move(evaluation.samples);
   task.labels = std::move(evaluation.labels);
   task.metrics = {Top1(), Agreement(), Sqnr()};
+  task.classes = true;
+  // The training images that the network was not trained on (models/fashion-mnist/train.py).
+  OCTET_ASSIGN_OR_RETURN(Labelled held_out, ReadIdx(train, sources.fashion + "/train-labels-idx1-ubyte.gz",
+                                                    kFashionTrained + kFashionTuning));
+  task.tuning.assign(held_out.samples.begin() + kFashionTrained, held_out.samples.end());
+  task.tuning_labels.assign(held_out.labels.begin() + kFashionTrained, held_out.labels.end());
+  task.foreign.push_back({"noise", UniformNoise({1, 28, 28}, kForeignSamples, 30)});
+  OCTET_ASSIGN_OR_RETURN(const ImageOptions gray, ImageOptions::Parse("size=28,channels=gray,scale=.00392156862745098"));
+  auto photos = ReadClassFolders(sources.shared + "/data/cifar10-500", 0, gray);
+  if (photos.ok()) task.foreign.push_back({"gray photos", std::move(photos->second.samples)});
   return task;
 }
 
@@ -92,7 +103,10 @@ absl::StatusOr<Task> Cifar(const Sources& sources) {
   task.calibration = std::move(sets.first.samples);
   task.evaluation = std::move(sets.second.samples);
   task.labels = std::move(sets.second.labels);
+  task.tuning = task.calibration;
+  task.tuning_labels = std::move(sets.first.labels);
   task.metrics = {Top1(), Agreement(), Sqnr()};
+  task.classes = true;
   return task;
 }
 
@@ -143,6 +157,24 @@ absl::StatusOr<Task> Speech(const Sources& sources) {
   return task;
 }
 
+// Variations of the stored features of a word: 49 steps of 40 bands, moved and scaled.
+absl::StatusOr<Task> Keywords(const Sources& sources) {
+  Task task;
+  OCTET_ASSIGN_OR_RETURN(task.model, SharedModel(sources, "micro-kws-fp32"));
+  OCTET_ASSIGN_OR_RETURN(const Tensor word,
+                         ReadStoredSample(sources.shared + "/models/micro-kws-fp32/test_data_set_0/input_0.pb"));
+  const auto vary = [&](int64_t count, uint64_t seed) {
+    std::vector<Tensor> out;
+    for (const Tensor& t : VaryImage(word.Reshaped({1, 49, 40}), count, seed)) out.push_back(t.Reshaped(word.shape()));
+    return out;
+  };
+  task.calibration = vary(kWordSamples, 40);
+  task.evaluation = vary(4 * kWordSamples, 41);
+  task.metrics = {Agreement(), Sqnr()};
+  task.classes = true;
+  return task;
+}
+
 std::vector<Box> YoloxBoxes(const Predictions& p, int64_t i) {
   return DecodeYolox(p.outputs[0].Sample(i), kYoloxSide, kYoloxClasses, kYoloxScore);
 }
@@ -156,11 +188,15 @@ std::vector<Box> Faces(const Predictions& p, int64_t i) {
 const std::vector<Network>& Networks() {
   static const auto& networks = *new std::vector<Network>{
       {"fashion-mnist", [](const Sources& s) { return Fashion(s, "fashion-mnist", models::FashionMnist()); }},
+      {"fashion-mnist-wide",
+       [](const Sources& s) { return Fashion(s, "fashion-mnist-wide", models::FashionMnistWide()); }},
       {"resnet20-cifar10", Cifar},
       {"squeezenet-fp32",
        [](const Sources& s) {
-         return Photos(s, "squeezenet-fp32", "size=224,short=256,channels=bgr,scale=1,mean=104:117:123", 0,
-                       {Agreement(), Top1(), Sqnr()});
+         auto task = Photos(s, "squeezenet-fp32", "size=224,short=256,channels=bgr,scale=1,mean=104:117:123", 0,
+                            {Agreement(), Top1(), Sqnr()});
+         if (task.ok()) task->classes = true;
+         return task;
        }},
       {"mobilenetv2-torch-dq32",
        [](const Sources& s) {
@@ -168,6 +204,7 @@ const std::vector<Network>& Networks() {
          return Photos(s, "mobilenetv2-torch-dq32", "size=244,short=279,mean=.485:.456:.406,std=.229:.224:.225", 0,
                        {Agreement(), Top1(), Sqnr()});
        }},
+      {"micro-kws-fp32", Keywords},
       {"dnsmos-p835", Speech},
       {"super-resolution-10",
        [](const Sources& s) {

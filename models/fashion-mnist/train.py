@@ -180,7 +180,7 @@ class WideClassifier(nn.Module):
 
 
 NETWORKS = {"base": {"make": Classifier, "epochs": 46, "storage": "f32", "title": "Fashion-MNIST classifier of Octet"},
-            "wide": {"make": WideClassifier, "epochs": 50, "storage": "f16",
+            "wide": {"make": WideClassifier, "epochs": 44, "storage": "f16",
                      "title": "Wide Fashion-MNIST classifier of Octet"}}
 
 

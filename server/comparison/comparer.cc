@@ -20,8 +20,8 @@
 namespace octet::server {
 namespace {
 
-constexpr absl::Duration kTick = absl::Seconds(1);            // housekeeping without replays
-constexpr absl::Duration kPoll = absl::Milliseconds(2);       // while requests wait for slots
+constexpr absl::Duration kTick = absl::Seconds(1);       // housekeeping without replays
+constexpr absl::Duration kPoll = absl::Milliseconds(2);  // while requests wait for slots
 constexpr size_t kMostContexts = 4;
 
 void RunAtLowestPriority() {
@@ -48,7 +48,9 @@ std::vector<float> Floats(DType dtype, const Shape& shape, ByteSpan bytes) {
 }  // namespace
 
 Comparer::Comparer(ComparerOptions options, Clock* clock, Loader* loader)
-    : options_(std::move(options)), clock_(clock), loader_(loader), queue_(options_.limits), thread_([this] { Work(); }) {}
+    : options_(std::move(options)), clock_(clock), loader_(loader), queue_(options_.limits), thread_([this] {
+        Work();
+      }) {}
 
 Comparer::~Comparer() { Stop(); }
 
@@ -164,9 +166,14 @@ absl::Status Comparer::Run(Replay* replay, const std::string& variant, const Rep
   // Twins share names, not the order of their tensors: bound anew, by name.
   InferRequest request = std::move(replay->bound.request);
   request.outputs.clear();
-  for (int index : replay->bound.outputs) {
-    request.outputs.push_back(replay->answered_as->outputs[static_cast<size_t>(index)].name);
+  std::vector<size_t> compared;  // per output of `request`, which one of the answer; an ensemble's extra ones have no twin
+  for (size_t i = 0; i < replay->bound.outputs.size(); ++i) {
+    const auto index = static_cast<size_t>(replay->bound.outputs[i]);
+    if (index >= replay->answered_as->own_outputs()) continue;
+    request.outputs.push_back(replay->answered_as->outputs[index].name);
+    compared.push_back(i);
   }
+  if (compared.empty()) return absl::OkStatus();
   OCTET_ASSIGN_OR_RETURN(BoundRequest bound, Bind(std::move(request), *target.signature));
   CachedContext* used = nullptr;
   absl::Duration run_cpu;
@@ -180,10 +187,10 @@ absl::Status Comparer::Run(Replay* replay, const std::string& variant, const Rep
     if (target.signature->batchable && !shape.empty()) shape[0] = bound.rows;
     const auto bytes = static_cast<size_t>(ByteSize(output.dtype, shape));
     ByteSpan ran = used->context->output(bound.outputs[i]);
-    const ByteSpan answered = replay->outputs[i];
+    const ByteSpan answered = replay->outputs[compared[i]];
     if (answered.size() != bytes || ran.size() < bytes) {
-      return absl::InternalError(absl::StrCat("output '", output.name, "' has ", answered.size(), " bytes of one variant, ",
-                                              bytes, " of the other"));
+      return absl::InternalError(absl::StrCat("output '", output.name, "' has ", answered.size(),
+                                              " bytes of one variant, ", bytes, " of the other"));
     }
     const std::vector<float> a = Floats(output.dtype, shape, ran.subspan(0, bytes));
     const std::vector<float> b = Floats(output.dtype, shape, answered);
@@ -191,8 +198,7 @@ absl::Status Comparer::Run(Replay* replay, const std::string& variant, const Rep
   }
   const PairLabels& labels = replay->pair->labels();
   const std::string& other = replay->by_reference ? labels.reference : labels.variant;
-  if (const std::optional<ReplayTarget> twin = replay->control->target(other);
-      times_due && warm && twin.has_value()) {
+  if (const std::optional<ReplayTarget> twin = replay->control->target(other); times_due && warm && twin.has_value()) {
     OCTET_ASSIGN_OR_RETURN(const BoundRequest again, Bind(std::move(bound.request), *twin->signature));
     CachedContext* twin_used = nullptr;
     absl::Duration twin_cpu;

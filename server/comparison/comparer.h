@@ -1,9 +1,9 @@
-// The comparison's thread: takes answered requests, runs them on the other variant of their pair, and records how the outputs
-// agree.
+// The comparison's thread: takes answered requests, runs them on the other variant of their pair, and records how the
+// outputs agree.
 //
-// It costs requests nothing but spare time: SCHED_IDLE, a team of one thread, its own contexts; it waits while requests wait
-// for slots, drops what has waited too long, and stays within its share of the CPUs. Contexts are made on the loader's
-// threads, so that this one never holds the engine's locks while it waits for a CPU.
+// It costs requests nothing but spare time: SCHED_IDLE, a team of one thread, its own contexts; it waits while requests
+// wait for slots, drops what has waited too long, and stays within its share of the CPUs. Contexts are made on the
+// loader's threads, so that this one never holds the engine's locks while it waits for a CPU.
 #ifndef OCTET_SERVER_COMPARISON_COMPARER_H_
 #define OCTET_SERVER_COMPARISON_COMPARER_H_
 
@@ -28,9 +28,10 @@ namespace octet::server {
 
 struct ComparerOptions {
   ReplayLimits limits;
-  ContextFactory make_context;      // required
-  std::function<bool()> busy;       // requests wait for slots; takes no lock
-  // Brings the version's reference into memory, or lets it go, later and on another thread: VersionControl::target tells.
+  ContextFactory make_context;  // required
+  std::function<bool()> busy;   // requests wait for slots; takes no lock
+  // Brings the version's reference into memory, or lets it go, later and on another thread: VersionControl::target
+  // tells.
   std::function<void(const VersionControl&)> load_reference, evict_reference;
   // Of a sampled reference: replays that are collected for one load, and how long they are collected at most.
   size_t sampled_count = 32;
@@ -74,8 +75,8 @@ class Comparer {
   absl::Status Run(Replay* replay, const std::string& variant, const ReplayTarget& target);
   absl::Status RunTimed(const Replay& replay, const std::string& variant, const ReplayTarget& target,
                         const BoundRequest& bound, CachedContext** used, absl::Duration* cpu);
-  absl::StatusOr<CachedContext*> ContextFor(const Replay& replay, const std::string& variant, const ReplayTarget& target,
-                                            const std::vector<Shape>& shapes);
+  absl::StatusOr<CachedContext*> ContextFor(const Replay& replay, const std::string& variant,
+                                            const ReplayTarget& target, const std::vector<Shape>& shapes);
   void DropStaleContexts();
   void KeepGuardedReferences();
 

@@ -50,7 +50,8 @@ TEST(OutputAgreementTest, WhatIsNotFiniteDisagrees) {
 }
 
 TEST(WindowTest, WilsonsIntervalIsTheTextbooks) {
-  // Newcombe (1998), table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611; 1 of 29 gives 0.0061 to 0.1718.
+  // Newcombe (1998), table I: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611; 1 of 29 gives 0.0061 to
+  // 0.1718.
   Estimate e = WilsonInterval(81, 263);
   EXPECT_NEAR(e.lower, 0.2553, 5e-5);
   EXPECT_NEAR(e.upper, 0.3662, 5e-5);
@@ -106,7 +107,7 @@ TEST(WindowTest, SqnrIntervalCovers) {
   for (int experiment = 0; experiment < 400; ++experiment) {
     AgreementWindow window({1000, absl::Hours(1)});
     for (int i = 0; i < 200; ++i) {
-      const double signal = 0.5 + uniform();                       // mean 1
+      const double signal = 0.5 + uniform();                              // mean 1
       window.Add(Rows(1, 1, signal, 0.02 * uniform() * signal), kStart);  // ratio 0.01: 20 dB
     }
     const Estimate sqnr = window.Summary(kStart).sqnr_db;
@@ -131,9 +132,9 @@ TEST(GuardTest, TripsOnlyWhenTheWholeIntervalIsBelow) {
   settings.min_top1_agreement = 0.9;
   settings.min_comparisons = 20;
   EXPECT_EQ(DecideGuard(settings, false, {}).action, GuardAction::kStay);
-  EXPECT_EQ(DecideGuard(settings, false, Summaries(19, 0)).action, GuardAction::kStay);  // too few
+  EXPECT_EQ(DecideGuard(settings, false, Summaries(19, 0)).action, GuardAction::kStay);   // too few
   EXPECT_EQ(DecideGuard(settings, false, Summaries(20, 17)).action, GuardAction::kStay);  // 0.85, upper 0.95
-  const GuardDecision trip = DecideGuard(settings, false, Summaries(200, 170));  // 0.85, upper 0.893
+  const GuardDecision trip = DecideGuard(settings, false, Summaries(200, 170));           // 0.85, upper 0.893
   EXPECT_EQ(trip.action, GuardAction::kTrip);
   EXPECT_THAT(trip.reason, HasSubstr("output 'logits': top-1 agreement 0.85"));
   EXPECT_THAT(trip.reason, HasSubstr("below 0.9"));
@@ -142,14 +143,26 @@ TEST(GuardTest, TripsOnlyWhenTheWholeIntervalIsBelow) {
 TEST(GuardTest, RecoversOnlyWhenTheWholeIntervalIsAbove) {
   GuardSettings settings;
   settings.min_top1_agreement = 0.9;
-  EXPECT_EQ(DecideGuard(settings, true, Summaries(200, 182)).action, GuardAction::kStay);  // 0.91, lower 0.862
+  EXPECT_EQ(DecideGuard(settings, true, Summaries(200, 182)).action, GuardAction::kStay);     // 0.91, lower 0.862
   EXPECT_EQ(DecideGuard(settings, true, Summaries(200, 196)).action, GuardAction::kRecover);  // 0.98, lower 0.95
-  EXPECT_EQ(DecideGuard(settings, true, Summaries(29, 29)).action, GuardAction::kStay);  // too few
+  EXPECT_EQ(DecideGuard(settings, true, Summaries(29, 29)).action, GuardAction::kStay);       // too few
   settings.recovery = GuardSettings::Recovery::kManual;
   EXPECT_EQ(DecideGuard(settings, true, Summaries(200, 200)).action, GuardAction::kStay);
   settings.recovery = GuardSettings::Recovery::kAutomatic;
   settings.min_top1_agreement = 1;  // no interval lies above it: perfect agreement must do
   EXPECT_EQ(DecideGuard(settings, true, Summaries(200, 200)).action, GuardAction::kRecover);
+}
+
+TEST(GuardTest, AnOutputThatIsSeldomAskedForNeitherBlocksATripNorCountsAsGood) {
+  GuardSettings settings;
+  settings.min_top1_agreement = 0.9;
+  OutputSummaries outputs = Summaries(200, 100);
+  outputs["seldom"] = Summaries(2, 2).at("logits");
+  EXPECT_EQ(DecideGuard(settings, false, outputs).action, GuardAction::kTrip);
+  outputs["logits"] = Summaries(200, 200).at("logits");
+  EXPECT_EQ(DecideGuard(settings, true, outputs).action, GuardAction::kStay);
+  outputs["seldom"] = Summaries(60, 60).at("logits");
+  EXPECT_EQ(DecideGuard(settings, true, outputs).action, GuardAction::kRecover);
 }
 
 TEST(GuardTest, SqnrIsJudgedForOutputsWithoutClasses) {

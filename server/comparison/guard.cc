@@ -7,8 +7,8 @@ namespace octet::server {
 namespace {
 
 struct Judged {
-  bool below = false;   // surely below the minimum
-  bool above = false;   // surely above, or exactly as good as can be
+  bool below = false;  // surely below the minimum
+  bool above = false;  // surely above, or exactly as good as can be
   std::string words;
 };
 
@@ -19,7 +19,10 @@ Judged Judge(const std::string& output, const char* figure, const Estimate& esti
   judged.above = estimate.lower > minimum || (estimate.value >= best && minimum >= best);
   judged.words = absl::StrFormat("output '%s': %s %.4g in [%.4g, %.4g] of %d rows is %s %.4g", output, figure,
                                  estimate.value, estimate.lower, estimate.upper, rows,
-                                 judged.below ? "below" : judged.above ? "above" : "around", minimum);
+                                 judged.below   ? "below"
+                                 : judged.above ? "above"
+                                                : "around",
+                                 minimum);
   return judged;
 }
 
@@ -30,7 +33,11 @@ GuardDecision DecideGuard(const GuardSettings& settings, bool tripped, const Out
   bool all_above = true;
   std::string why_above;
   for (const auto& [name, summary] : outputs) {
-    if (summary.comparisons < settings.min_comparisons) return {};
+    // An output that few requests ask for must not keep another from tripping, nor be taken for good.
+    if (summary.comparisons < settings.min_comparisons) {
+      all_above = false;
+      continue;
+    }
     const auto judge = [&](const Judged& judged) {
       if (judged.below && decision.reason.empty()) decision.reason = judged.words;
       all_above = all_above && judged.above;

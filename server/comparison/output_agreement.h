@@ -19,8 +19,9 @@ struct OutputAgreement {
   double cosine = 0;     // sum over rows
 };
 
-// A finite number on one side against NaN or infinity on the other counts as noise 10^20 times the signal and as a row that
-// does not agree; elements that are not finite on both sides are equal. Requires: both spans have NumElements(shape) elements.
+// A finite number on one side against NaN or infinity on the other counts as noise 10^20 times the signal and as a row
+// that does not agree; elements that are not finite on both sides are equal. Requires: both spans have
+// NumElements(shape) elements.
 OutputAgreement CompareOutput(absl::Span<const float> reference, absl::Span<const float> found, const Shape& shape);
 
 // 10 log10(signal / noise), clamped to [-kMaxDb, kMaxDb]; kMaxDb without noise.

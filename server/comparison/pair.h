@@ -35,17 +35,16 @@ struct PairSummary {
   PairLabels labels;
   OutputSummaries outputs;
   int64_t compared = 0, dropped = 0, failed = 0;  // sampled requests since the load
-  int64_t waiting = 0;                             // sampled requests that wait for their replay
-  absl::Duration cpu;                              // that comparisons took
-  std::optional<double> latency_ratio;             // CPU time of the variant / of the reference, latest timed pairs
+  int64_t waiting = 0;                            // sampled requests that wait for their replay
+  absl::Duration cpu;                             // that comparisons took
+  std::optional<double> latency_ratio;            // CPU time of the variant / of the reference, latest timed pairs
   GuardStatus guard;
 };
 
 // Thread-safe. What requests ask (tripped) takes no lock: the thread that records runs at the lowest priority.
 class Pair {
  public:
-  Pair(PairLabels labels, WindowLimits window, GuardSettings guard)
-      : labels_(std::move(labels)), window_(window) {
+  Pair(PairLabels labels, WindowLimits window, GuardSettings guard) : labels_(std::move(labels)), window_(window) {
     guard_.settings = guard;
   }
 
@@ -55,8 +54,8 @@ class Pair {
   void AddWaiting(int64_t replays) { waiting_.fetch_add(replays, std::memory_order_relaxed); }
   void CountFailed() { failed_.fetch_add(1, std::memory_order_relaxed); }
 
-  // One comparison, by output. Asks the guard; a trip or recovery resets the windows, so that the next decision rests on
-  // what comes after, and is logged.
+  // One comparison, by output. Asks the guard; a trip or recovery resets the windows, so that the next decision rests
+  // on what comes after, and is logged.
   void Record(const std::map<std::string, OutputAgreement>& outputs, absl::Duration cpu, absl::Time now);
 
   // Times of both variants on the same inputs and thread; asked for every kTimedEvery-th comparison.

@@ -7,8 +7,7 @@ namespace octet::server {
 
 bool ReplayQueue::Offer(Replay replay) {
   const std::shared_ptr<Pair> pair = replay.pair;
-  if (count() < static_cast<int64_t>(limits_.max_count) && bytes() + replay.bytes <= limits_.max_bytes &&
-      TryLock()) {
+  if (count() < static_cast<int64_t>(limits_.max_count) && bytes() + replay.bytes <= limits_.max_bytes && TryLock()) {
     const bool keep = !stopped_;
     if (keep) {
       bytes_.fetch_add(replay.bytes, std::memory_order_relaxed);

@@ -23,7 +23,7 @@ namespace octet::server {
 struct Replay {
   std::shared_ptr<VersionControl> control;
   std::shared_ptr<Pair> pair;
-  bool by_reference = false;  // the reference answered: the variant is what runs again
+  bool by_reference = false;                          // the reference answered: the variant is what runs again
   std::shared_ptr<const ModelSignature> answered_as;  // of the variant that answered
   BoundRequest bound;                                 // bound to that signature
   std::vector<ByteSpan> outputs;                      // per entry of bound.outputs: raw, row-major
@@ -43,8 +43,8 @@ class ReplayQueue {
  public:
   explicit ReplayQueue(ReplayLimits limits) : limits_(limits) {}
 
-  // Keeps it (true), or counts it as dropped by its pair: when full, when larger than the bound, when stopped, and when the queue is
-  // in use at this moment (whoever uses it may have been preempted).
+  // Keeps it (true), or counts it as dropped by its pair: when full, when larger than the bound, when stopped, and when
+  // the queue is in use at this moment (whoever uses it may have been preempted).
   bool Offer(Replay replay);
 
   // The oldest. Waits until there is one, Stop, or `until`.

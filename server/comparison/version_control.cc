@@ -18,8 +18,8 @@ VersionControl::VersionControl(ControlOptions options, absl::Time now)
   if (options_.reference.empty()) return;
   for (const std::string& variant : options_.variants) {
     if (variant == options_.reference) continue;
-    pairs_[variant] = std::make_shared<Pair>(
-        PairLabels{options_.model, options_.version, variant, options_.reference}, options_.window, options_.guard);
+    pairs_[variant] = std::make_shared<Pair>(PairLabels{options_.model, options_.version, variant, options_.reference},
+                                             options_.window, options_.guard);
   }
 }
 
@@ -37,8 +37,9 @@ absl::Status VersionControl::Known(const std::string& variant) const {
   if (std::find(options_.variants.begin(), options_.variants.end(), variant) != options_.variants.end()) {
     return absl::OkStatus();
   }
-  return absl::NotFoundError(absl::StrCat("model '", options_.model, "' version ", options_.version, " has no variant '",
-                                          variant, "'; there are: ", absl::StrJoin(options_.variants, ", ")));
+  return absl::NotFoundError(absl::StrCat("model '", options_.model, "' version ", options_.version,
+                                          " has no variant '", variant,
+                                          "'; there are: ", absl::StrJoin(options_.variants, ", ")));
 }
 
 absl::Status VersionControl::SetPrimary(const std::string& variant) {
@@ -62,8 +63,7 @@ absl::Status VersionControl::SetFraction(double fraction) {
     return absl::InvalidArgumentError(absl::StrCat("comparison fraction: ", fraction, " is outside [0, 1]"));
   }
   if (fraction > 0 && options_.reference.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model '", options_.model, "' has no reference to compare with"));
+    return absl::FailedPreconditionError(absl::StrCat("model '", options_.model, "' has no reference to compare with"));
   }
   fraction_.store(fraction, std::memory_order_relaxed);
   return absl::OkStatus();

@@ -1,4 +1,5 @@
-// What changes while a version is served: who answers, what is compared with what, and who is in memory to be compared with.
+// What changes while a version is served: who answers, what is compared with what, and who is in memory to be compared
+// with.
 #ifndef OCTET_SERVER_COMPARISON_VERSION_CONTROL_H_
 #define OCTET_SERVER_COMPARISON_VERSION_CONTROL_H_
 
@@ -60,8 +61,8 @@ class VersionControl {
   // Errors: kInvalidArgument outside [0, 1], kFailedPrecondition without a reference.
   absl::Status SetFraction(double fraction);
 
-  // The variant that a request naming none is meant for; `sticky_key`: the value of its sticky parameter, if it has one.
-  // The guard is not asked here.
+  // The variant that a request naming none is meant for; `sticky_key`: the value of its sticky parameter, if it has
+  // one. The guard is not asked here.
   std::string Intended(const std::optional<std::string>& sticky_key);
 
   // The pair of this variant with the reference; null for the reference itself and where there is none.

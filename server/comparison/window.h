@@ -2,7 +2,8 @@
 //
 //   top-1     agreeing rows / rows; Wilson's score interval, which holds near 1 and for few rows
 //   SQNR      R = sum noise / sum signal over comparisons; R's standard error as of a ratio estimator,
-//             se^2 = m / (m - 1) * sum (noise_i - R signal_i)^2 / (sum signal)^2, m comparisons; bounds at R -+ 1.96 se, in dB
+//             se^2 = m / (m - 1) * sum (noise_i - R signal_i)^2 / (sum signal)^2, m comparisons; bounds at R -+ 1.96
+//             se, in dB
 //   cosine    mean over rows
 //
 // Rows are taken as independent: repeated inputs make the intervals narrower than they should be.

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
-"""Live comparison, guard, canary and octet.v1, through real clients: a broken int8 file, inputs that drift, memory that is short.
+"""Live comparison, guard, canary and octet.v1, through real clients: a broken int8 file, drifting inputs,
+memory that is short.
 
     comparison_test.py --octet PROGRAM --source REPOSITORY
 """
 import argparse
+import gzip
 import json
 import os
 import shutil
@@ -32,8 +34,16 @@ MODEL = os.path.join(args.source, "models", "fashion-mnist", "model.onnx")
 SECONDS = 120  # upper bounds for what the comparison's thread does at the lowest priority, not waits
 
 
+DATA = "/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz"
+if not os.path.exists(DATA):
+    harness.skip("dataset-fashion-mnist is not installed (deploy/packages/test.list)")
+with gzip.open(DATA) as pixels:
+    TEST_IMAGES = np.frombuffer(pixels.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
+
+
 def images(rows, seed=1):
-    return np.random.default_rng(seed).random((rows, 1, 28, 28), dtype=np.float32)
+    """Real images, others for another seed: their classes differ, so that a broken network is wrong about some."""
+    return TEST_IMAGES[np.random.default_rng(seed).integers(0, len(TEST_IMAGES), rows)]
 
 
 def config(**settings):
@@ -42,8 +52,8 @@ def config(**settings):
 
 
 def break_scales(source, target):
-    """The same int8 network with the weights' scales of each layer in reverse order and every other one 10 times larger:
-    a valid file whose answers are wrong."""
+    """The same int8 network with each layer's scales in reverse order and every other one 10 times larger: a valid file
+    whose answers are wrong."""
     model = onnx.load(source)
     scales = {node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     changed = 0
@@ -206,7 +216,8 @@ class ComparisonTest(unittest.TestCase):
         self.assertAlmostEqual(metrics["octet_top1_agreement_ratio", live], output.top1_agreement.value, places=4)
         self.assertEqual(metrics["octet_comparison_window_rows", live], 80)
         self.assertAlmostEqual(metrics["octet_sqnr_db", recorded], int8["recorded"][0]["sqnr_db"], places=3)
-        self.assertEqual(metrics["octet_comparisons_total", frozenset(labels | {("result", "compared")})], pair.compared)
+        compared = frozenset(labels | {("result", "compared")})
+        self.assertEqual(metrics["octet_comparisons_total", compared], pair.compared)
         self.assertEqual(metrics["octet_reference_resident", frozenset(labels)], 1)
         self.assertNotIn(("octet_guard_tripped", frozenset(labels)), metrics)
 
@@ -324,9 +335,9 @@ class ComparisonTest(unittest.TestCase):
         variants = {v.variant: v for v in result.variants}
         self.assertEqual(variants["f32"].top1_accuracy, 1)
         self.assertEqual(variants["f32"].top5_accuracy, 1)
-        code = grpc.StatusCode
-        self.assert_error(code.INVALID_ARGUMENT, "samples[0]: input 'image' needs a multiple of 3136 bytes", lambda: list(
-            self.octet.Compare(v1.CompareRequest(model="watched", samples=[v1.UploadedSample(inputs=[b"1234"])]))))
+        code, short = grpc.StatusCode, [v1.UploadedSample(inputs=[b"1234"])]
+        self.assert_error(code.INVALID_ARGUMENT, "samples[0]: input 'image' needs a multiple of 3136 bytes",
+                          lambda: list(self.octet.Compare(v1.CompareRequest(model="watched", samples=short))))
         self.assert_error(code.NOT_FOUND, "calibration", lambda: list(
             self.octet.Compare(v1.CompareRequest(model="canary"))))
         self.assert_error(code.FAILED_PRECONDITION, "not in memory", lambda: list(
@@ -347,6 +358,9 @@ class ComparisonTest(unittest.TestCase):
         done = octet("set", "guard", "watched", "--min-sqnr-db=none")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertFalse(self.client.pair("watched").HasField("guard"))
+        replayed = octet("replay", "watched", "int8", "--max-samples=7")
+        self.assertEqual(replayed.returncode, 0, replayed.stderr)
+        self.assertIn("7 samples, against f32", replayed.stdout)
         wrong = octet("set", "primary", "watched", "int3")
         self.assertEqual(wrong.returncode, 1)
         self.assertIn("no variant 'int3'", wrong.stderr)

@@ -4,12 +4,14 @@
 # usage (as root): tests/image/check_image.sh [MODEL_REPOSITORY]
 # podman comes from apt; debian:trixie-slim is made with mmdebstrap, so FROM resolves locally. Without a repository the
 # embedded model's ONNX file is served. Takes minutes (it compiles everything), so it is not part of ./dev test.
-# Images live in a scratch folder that is removed at the end; KEEP=1 keeps it and prints its path.
+# Images live in a scratch folder that is removed at the end; KEEP=1 keeps it and prints its path. CCACHE=FOLDER lets the build
+# use a compiler cache (./dev's, say).
 set -euo pipefail
 
 SRC=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 SCRATCH=$(mktemp -d)
 NAME=octet-check-$$
+MAX_OWN_MB=150  # of the image without its base
 PORTS=(18000 18001 18002)  # HTTP, gRPC, metrics
 # The host's runtime needs these where cgroups are hybrid or limits cannot be raised (CONTAINERS_CONF).
 export CONTAINERS_CONF=$SCRATCH/containers.conf
@@ -36,13 +38,13 @@ clean_up() {
 
 need_tools() {
   local missing=() tool
-  for tool in podman buildah runc mmdebstrap curl; do
+  for tool in podman buildah runc mmdebstrap curl python3; do
     command -v $tool >/dev/null || missing+=($tool)
   done
   if [ ${#missing[@]} != 0 ]; then
     apt-get -q update
     DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 install -y --no-install-recommends \
-      "${missing[@]}" netavark iptables catatonit
+      "${missing[@]}" netavark iptables catatonit python3-yaml
   fi >/dev/null
   cat >"$CONTAINERS_CONF" <<END
 [containers]
@@ -65,12 +67,22 @@ make_base() {
 }
 
 build_image() {
-  pod build --network host --pull=never --format docker -t octet:check "$SRC" >"$SCRATCH/build.log" 2>&1 || {
+  local cache=()
+  if [ -n "${CCACHE:-}" ]; then
+    printf 'base_dir = /src\nhash_dir = false\nsloppiness = pch_defines,time_macros,include_file_mtime,%s\n' \
+      'include_file_ctime' >"$SCRATCH/ccache.conf"
+    cache=(-v "$CCACHE:/root/.cache/ccache" -v "$SCRATCH/ccache.conf:/etc/ccache.conf:ro")
+  fi
+  pod build --network host --pull=never --format docker "${cache[@]}" -t octet:check "$SRC" \
+    >"$SCRATCH/build.log" 2>&1 || {
     tail -n 40 "$SCRATCH/build.log" >&2
     fail "the Dockerfile does not build"
   }
-  say "built: $(pod image inspect -f '{{.Size}}' octet:check | awk '{printf "%.0f MB", $1 / 1e6}')," \
-    "of which base $(pod image inspect -f '{{.Size}}' debian:trixie-slim | awk '{printf "%.0f MB", $1 / 1e6}')"
+  local base own
+  base=$(pod image inspect -f '{{.Size}}' debian:trixie-slim)
+  own=$(($(pod image inspect -f '{{.Size}}' octet:check) - base))
+  say "built: $((own / 1000000)) MB beside the base's $((base / 1000000)) MB"
+  [ $((own / 1000000)) -le $MAX_OWN_MB ] || fail "the image has more than $MAX_OWN_MB MB beside its base"
 }
 
 # Runs a command in the image in place of the program.
@@ -131,6 +143,71 @@ check_running() {
   say "running: ready, metrics, user 10001, no capabilities, read-only root, 512 MB limit"
 }
 
+# Server and health check with every shell hidden under an empty file.
+check_no_shell() {
+  local tries=0 hidden=()
+  : >"$SCRATCH/nothing"
+  for shell in /bin/sh /bin/bash /bin/dash /usr/bin/sh /usr/bin/bash /usr/bin/dash; do
+    hidden+=(-v "$SCRATCH/nothing:$shell:ro")
+  done
+  pod run --detach --name "$NAME" --network none --read-only --cap-drop ALL "${hidden[@]}" -v "$1:/models:ro" \
+    octet:check >/dev/null
+  ! pod exec "$NAME" /bin/sh -c true 2>/dev/null || fail "the shell is still there"
+  until pod healthcheck run "$NAME" >/dev/null 2>&1; do
+    [ $((tries += 1)) -lt 120 ] || fail "without a shell it does not become healthy"
+    sleep 0.5
+  done
+  pod rm --force --time 5 "$NAME" >/dev/null
+  say "no shell needed: healthy with all shells hidden"
+}
+
+# A model of 256 MB in a container of 400: refused, while the small one beside it answers and nothing is killed. Told of no
+# limit, the server is killed for the same files, which shows that refusing is what saves it.
+check_memory_limit() {
+  local models=$SCRATCH/large tries=0 killed
+  mkdir -p "$models/large/1"
+  cp -r "$1/." "$models/"
+  python3 "$SRC/tests/image/large_model.py" "$models/large/1/model.onnx"
+  pod run --detach --name "$NAME" --network none --read-only --cap-drop ALL --memory 400m -v "$models:/models:ro" \
+    octet:check >/dev/null
+  until pod exec "$NAME" octet probe >/dev/null 2>&1; do
+    [ $((tries += 1)) -lt 120 ] || fail "not ready beside a model that does not fit"
+    [ "$(pod inspect -f '{{.State.Running}}' "$NAME")" = true ] || fail "killed by a model that does not fit"
+    sleep 0.5
+  done
+  pod logs "$NAME" 2>&1 | grep -q 'memory_limit.*large/1/model.onnx takes up to' || fail "the log does not say what was refused"
+  pod logs "$NAME" 2>&1 | grep -q '"variant loaded"' || fail "the small model was not loaded"
+  pod rm --force --time 5 "$NAME" >/dev/null
+  pod run --detach --name "$NAME" --network none --read-only --cap-drop ALL --memory 400m --memory-swap 400m \
+    -v "$models:/models:ro" octet:check serve --model-repository /models --memory-limit-bytes 1000000000000 >/dev/null
+  killed=$(timeout 120 podman --root "$SCRATCH/root" --runroot "$SCRATCH/run" --storage-driver overlay wait "$NAME") || killed=0
+  [ "$killed" = 137 ] || fail "without the limit the large model should have been the end of it: exit code $killed"
+  pod rm --force --time 1 "$NAME" >/dev/null
+  rm -rf "$models"
+  say "memory: 400 MB limit honoured, a 256 MB model refused, the other served (without the check: killed)"
+}
+
+# The pod of the Kubernetes overlay as podman understands it: its arguments, user, read-only root, capabilities, limits. A folder
+# of this machine stands in for the volume; probes and services need a cluster.
+check_kubernetes_pod() {
+  local yaml=$SCRATCH/pod.yaml pod_name=octet-pod-0-octet tries=0
+  if ! command -v kubectl >/dev/null; then
+    say "kubernetes: skipped, kubectl is absent"
+    return
+  fi
+  kubectl kustomize "$SRC/deploy/kubernetes/overlays/volume-cpu" | /usr/bin/python3 "$SRC/tests/image/local_pod.py" octet:check "$1" >"$yaml"
+  pod kube play --network none "$yaml" >/dev/null || fail "podman does not play the Deployment"
+  until pod exec "$pod_name" octet probe >/dev/null 2>&1; do
+    [ $((tries += 1)) -lt 120 ] || fail "the Deployment's pod does not become ready"
+    sleep 0.5
+  done
+  grep -q '^Uid:[[:space:]]10001' <<<"$(pod exec "$pod_name" cat /proc/1/status)" || fail "the pod's user is not 10001"
+  ! pod exec "$pod_name" /bin/sh -c ': >/tmp/x' 2>/dev/null || fail "the pod's root is writable"
+  [ "$(pod inspect -f '{{.HostConfig.Memory}}' "$pod_name")" = 1073741824 ] || fail "the pod has no memory limit of 1 GiB"
+  pod kube down "$yaml" >/dev/null
+  say "kubernetes: the overlay's Deployment runs, hardened and limited"
+}
+
 # The health check as the image states it, on its own default ports.
 check_healthcheck() {
   pod run --detach --name "$NAME" --network none --read-only --cap-drop ALL -v "$1:/models:ro" octet:check >/dev/null
@@ -163,6 +240,9 @@ main() {
   check_running
   check_stop
   check_healthcheck "$repository"
+  check_no_shell "$repository"
+  check_memory_limit "$repository"
+  check_kubernetes_pod "$repository"
   say "passed"
 }
 

@@ -1,0 +1,29 @@
+// gRPC's service configuration for one server or several: who is asked next, and what is asked again.
+#ifndef OCTET_CLIENT_BALANCE_H_
+#define OCTET_CLIENT_BALANCE_H_
+
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
+
+namespace octet::client {
+
+// True for targets that may mean several servers: "dns:///name:port", "ipv4:a:1,b:2". "name:port" is one server.
+inline bool MeansSeveralServers(absl::string_view target) {
+  return absl::StartsWith(target, "dns:") || absl::StartsWith(target, "ipv4:") || absl::StartsWith(target, "ipv6:");
+}
+
+// What a server refused as UNAVAILABLE (it drains) was not run: it is sent again, up to 5 times. Over several servers requests
+// go round, and a server whose health says NOT_SERVING is left out; one server is asked whatever its health says.
+inline std::string ServiceConfigJson(absl::string_view target) {
+  constexpr absl::string_view kRetry =
+      R"("methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":5,"initialBackoff":"0.02s","maxBackoff":"1s",)"
+      R"("backoffMultiplier":2,"retryableStatusCodes":["UNAVAILABLE"]}}])";
+  constexpr absl::string_view kRound = R"("loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":""},)";
+  return std::string("{") + std::string(MeansSeveralServers(target) ? kRound : "") + std::string(kRetry) + "}";
+}
+
+}  // namespace octet::client
+
+#endif  // OCTET_CLIENT_BALANCE_H_
