@@ -10,7 +10,8 @@
 namespace octet {
 
 // A meter that counts from its creation. Packages count everything that runs on them, idle included. Thread-compatible;
-// a counter that wraps around more than once between two calls of Joules() is counted short (about an hour at full load).
+// a counter that wraps around more than once between two calls of Joules() is counted short (about an hour at full
+// load).
 class EnergyMeter {
  public:
   // Reads the package domains ("intel-rapl:N") below `root`; none where the kernel has no powercap, or the files are

@@ -23,12 +23,15 @@
 #include "client/load.h"
 #include "data/sample_reader.h"
 
-ABSL_FLAG(std::string, rates, "", "bench: open loop at these requests per second, one window each, e.g. 1000,2000,4000");
-ABSL_FLAG(std::string, concurrency, "1", "bench: closed loop with so many requests in flight, one window each, e.g. 1,2,4");
+ABSL_FLAG(std::string, rates, "",
+          "bench: open loop at these requests per second, one window each, e.g. 1000,2000,4000");
+ABSL_FLAG(std::string, concurrency, "1",
+          "bench: closed loop with so many requests in flight, one window each, e.g. 1,2,4");
 ABSL_FLAG(absl::Duration, duration, absl::Seconds(10), "bench: of one counted window");
 ABSL_FLAG(absl::Duration, warm_up, absl::Seconds(2), "bench: load before each window that is not counted");
 ABSL_FLAG(int, connections, 1, "bench: channels to the server");
-ABSL_FLAG(int64_t, max_outstanding, 10000, "bench: open loop: requests in flight beyond which others wait in the generator");
+ABSL_FLAG(int64_t, max_outstanding, 10000,
+          "bench: open loop: requests in flight beyond which others wait in the generator");
 ABSL_DECLARE_FLAG(std::string, address);
 ABSL_DECLARE_FLAG(int64_t, batch);
 ABSL_DECLARE_FLAG(std::string, data);
@@ -78,16 +81,17 @@ absl::StatusOr<std::vector<client::LoadOptions>> ParseWindows() {
                              : absl::SimpleAtoi(word, &options.concurrency) && options.concurrency >= 1 &&
                                    options.concurrency <= 100000;
     if (!parsed) {
-      return absl::InvalidArgumentError(absl::StrCat(open ? "--rates" : "--concurrency", ": '", word,
-                                                     open ? "', expected requests per second, up to 1e7"
-                                                          : "', expected 1 to 100000 requests in flight"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          open ? "--rates" : "--concurrency", ": '", word,
+          open ? "', expected requests per second, up to 1e7" : "', expected 1 to 100000 requests in flight"));
     }
     windows.push_back(options);
   }
   if (windows.empty()) return absl::InvalidArgumentError("--rates and --concurrency name no load");
-  if (absl::GetFlag(FLAGS_duration) <= absl::ZeroDuration()) return absl::InvalidArgumentError("--duration: expected above 0");
-  if (absl::GetFlag(FLAGS_max_outstanding) < 1 || absl::GetFlag(FLAGS_connections) < 1 || absl::GetFlag(FLAGS_slots) < 1 ||
-      absl::GetFlag(FLAGS_batch) < 1) {
+  if (absl::GetFlag(FLAGS_duration) <= absl::ZeroDuration())
+    return absl::InvalidArgumentError("--duration: expected above 0");
+  if (absl::GetFlag(FLAGS_max_outstanding) < 1 || absl::GetFlag(FLAGS_connections) < 1 ||
+      absl::GetFlag(FLAGS_slots) < 1 || absl::GetFlag(FLAGS_batch) < 1) {
     return absl::InvalidArgumentError("--max-outstanding, --connections, --slots and --batch: expected 1 or more");
   }
   return windows;
@@ -101,7 +105,8 @@ absl::StatusOr<std::vector<std::vector<Tensor>>> Contents(const std::vector<engi
     OCTET_ASSIGN_OR_RETURN(const std::vector<Shape> given, ParseShapes(absl::GetFlag(FLAGS_shape)));
     OCTET_ASSIGN_OR_RETURN(const std::vector<Shape> shapes, ShapesFor(inputs, batch, given));
     for (int64_t i = 0; i < kRequests; ++i) {
-      OCTET_ASSIGN_OR_RETURN(auto one, RandomInputs(inputs, shapes, absl::GetFlag(FLAGS_seed), static_cast<uint64_t>(i)));
+      OCTET_ASSIGN_OR_RETURN(auto one,
+                             RandomInputs(inputs, shapes, absl::GetFlag(FLAGS_seed), static_cast<uint64_t>(i)));
       requests.push_back(std::move(one));
     }
     return requests;
@@ -126,7 +131,8 @@ std::string Ms(absl::Duration d) { return Fixed(absl::ToDoubleMilliseconds(d), 3
 
 std::string ErrorsText(const LoadResult& result) {
   std::vector<std::string> parts;
-  for (const auto& [code, count] : result.errors) parts.push_back(absl::StrCat(absl::StatusCodeToString(code), " ", count));
+  for (const auto& [code, count] : result.errors)
+    parts.push_back(absl::StrCat(absl::StatusCodeToString(code), " ", count));
   if (result.unsent > 0) parts.push_back(absl::StrCat("unsent ", result.unsent));
   return parts.empty() ? "0" : absl::StrJoin(parts, ", ");
 }
@@ -154,8 +160,8 @@ std::string WindowsTable(const std::vector<Window>& windows, int64_t batch) {
 Json HistogramJson(const LatencyHistogram& h) {
   std::vector<Json> buckets;
   for (const LatencyHistogram::Bucket& b : h.Buckets()) {
-    buckets.push_back(Json::Array(std::vector<Json>{Json(absl::ToDoubleSeconds(b.low)), Json(absl::ToDoubleSeconds(b.high)),
-                                                    Json(b.count)}));
+    buckets.push_back(Json::Array(
+        std::vector<Json>{Json(absl::ToDoubleSeconds(b.low)), Json(absl::ToDoubleSeconds(b.high)), Json(b.count)}));
   }
   return Json::Array(buckets);
 }
@@ -166,23 +172,24 @@ Json WindowJson(const Window& w) {
   const bool open = w.options.rate > 0, any = w.result.latency.count() > 0;
   const auto seconds = [&](absl::Duration d) { return any ? Json(absl::ToDoubleSeconds(d)) : Json(); };
   const LatencyHistogram& h = w.result.latency;
-  return Json::Object({{"rate", open ? Json(w.options.rate) : Json()},
-                       {"concurrency", open ? Json() : Json(w.options.concurrency)},
-                       {"offered_per_second", w.result.OfferedPerSecond()},
-                       {"answered_per_second", w.result.AchievedPerSecond()},
-                       {"window_seconds", absl::ToDoubleSeconds(w.result.window)},
-                       {"requests", w.result.due},
-                       {"succeeded", h.count()},
-                       {"errors", Json::Object(errors)},
-                       {"unsent", w.result.unsent},
-                       {"mean_seconds", seconds(h.Mean())},
-                       {"p50_seconds", seconds(h.Quantile(0.5))},
-                       {"p90_seconds", seconds(h.Quantile(0.9))},
-                       {"p99_seconds", seconds(h.Quantile(0.99))},
-                       {"p999_seconds", seconds(h.Quantile(0.999))},
-                       {"max_seconds", seconds(h.max())},
-                       {"lateness_p99_seconds", open ? Json(absl::ToDoubleSeconds(w.result.lateness.Quantile(0.99))) : Json()},
-                       {"histogram", HistogramJson(h)}});
+  return Json::Object(
+      {{"rate", open ? Json(w.options.rate) : Json()},
+       {"concurrency", open ? Json() : Json(w.options.concurrency)},
+       {"offered_per_second", w.result.OfferedPerSecond()},
+       {"answered_per_second", w.result.AchievedPerSecond()},
+       {"window_seconds", absl::ToDoubleSeconds(w.result.window)},
+       {"requests", w.result.due},
+       {"succeeded", h.count()},
+       {"errors", Json::Object(errors)},
+       {"unsent", w.result.unsent},
+       {"mean_seconds", seconds(h.Mean())},
+       {"p50_seconds", seconds(h.Quantile(0.5))},
+       {"p90_seconds", seconds(h.Quantile(0.9))},
+       {"p99_seconds", seconds(h.Quantile(0.99))},
+       {"p999_seconds", seconds(h.Quantile(0.999))},
+       {"max_seconds", seconds(h.max())},
+       {"lateness_p99_seconds", open ? Json(absl::ToDoubleSeconds(w.result.lateness.Quantile(0.99))) : Json()},
+       {"histogram", HistogramJson(h)}});
 }
 
 std::string LoadPlot(const std::vector<Window>& windows, const std::string& title) {
@@ -198,7 +205,8 @@ std::string LoadPlot(const std::vector<Window>& windows, const std::string& titl
     PlotSeries series{absl::StrCat("p", 100 * q), PlotSeries::Mark::kLineAndPoints, colour++, {}};
     for (const Window& w : windows) {
       const double x = w.options.rate > 0 ? w.result.OfferedPerSecond() : w.result.AchievedPerSecond();
-      if (w.result.latency.count() > 0) series.points.push_back({x, absl::ToDoubleMilliseconds(w.result.latency.Quantile(q))});
+      if (w.result.latency.count() > 0)
+        series.points.push_back({x, absl::ToDoubleMilliseconds(w.result.latency.Quantile(q))});
     }
     plot.series.push_back(std::move(series));
   }
@@ -221,16 +229,18 @@ std::string ReportJson(const std::string& model, const std::string& target, cons
 }  // namespace
 
 absl::Status Bench(const Words& words) {
-  if (words.size() != 1) return absl::InvalidArgumentError("expected one model: a server's name for it, or an ONNX file");
+  if (words.size() != 1)
+    return absl::InvalidArgumentError("expected one model: a server's name for it, or an ONNX file");
   OCTET_ASSIGN_OR_RETURN(const std::vector<client::LoadOptions> loads, ParseWindows());
   const std::string& model = words[0];
   const bool local = std::filesystem::is_regular_file(model);
   const std::string address = absl::GetFlag(FLAGS_address);
   const int slots = absl::GetFlag(FLAGS_slots);
   const int threads = absl::GetFlag(FLAGS_threads) > 0 ? absl::GetFlag(FLAGS_threads) : DetectCpuBudget().threads;
-  OCTET_ASSIGN_OR_RETURN(const std::unique_ptr<BenchTarget> target,
-                         local ? LoadTargetFile(model, slots, threads)
-                               : ConnectTarget(address, model, absl::GetFlag(FLAGS_connections), absl::GetFlag(FLAGS_timeout)));
+  OCTET_ASSIGN_OR_RETURN(
+      const std::unique_ptr<BenchTarget> target,
+      local ? LoadTargetFile(model, slots, threads)
+            : ConnectTarget(address, model, absl::GetFlag(FLAGS_connections), absl::GetFlag(FLAGS_timeout)));
   OCTET_ASSIGN_OR_RETURN(const auto requests, Contents(target->inputs()));
   OCTET_RETURN_IF_ERROR(target->Prepare(requests));
   const std::string where = local ? absl::StrCat("in process, ", slots, " slots of ", threads, " threads")
@@ -247,8 +257,8 @@ absl::Status Bench(const Words& words) {
     if (windows.back().result.window == absl::ZeroDuration()) windows.pop_back();  // stopped in its warm-up
   }
   if (windows.empty()) return absl::CancelledError("interrupted before the first window began");
-  std::printf("%s, %s, %d rows per request\n\n%s", model.c_str(), where.c_str(), static_cast<int>(absl::GetFlag(FLAGS_batch)),
-              WindowsTable(windows, absl::GetFlag(FLAGS_batch)).c_str());
+  std::printf("%s, %s, %d rows per request\n\n%s", model.c_str(), where.c_str(),
+              static_cast<int>(absl::GetFlag(FLAGS_batch)), WindowsTable(windows, absl::GetFlag(FLAGS_batch)).c_str());
   if (const std::string json = absl::GetFlag(FLAGS_json); !json.empty()) {
     OCTET_RETURN_IF_ERROR(WriteFileAtomically(json, ReportJson(model, where, windows)));
   }

@@ -18,8 +18,8 @@ namespace octet::cli {
 class BenchTarget : public client::LoadTarget {
  public:
   virtual const std::vector<engine::Signature>& inputs() const = 0;
-  // The contents of the requests, one vector of inputs each; called once, before anything is sent, and runs one of them.
-  // Requires: at least one. Errors: the model's or the server's.
+  // The contents of the requests, one vector of inputs each; called once, before anything is sent, and runs one of
+  // them. Requires: at least one. Errors: the model's or the server's.
   virtual absl::Status Prepare(const std::vector<std::vector<Tensor>>& requests) = 0;
 };
 

@@ -29,8 +29,10 @@
 
 ABSL_FLAG(std::string, variants, "f32,int8",
           "compare: the variants, NAME or NAME=FILE; a scheme without a file is made from f32 with --calibration");
-ABSL_FLAG(std::string, reference, "", "compare: the variant that others are compared with (default f32, else the first)");
-ABSL_FLAG(std::string, server, "", "compare: host:port of a server that has the model; only what a client sees is measured");
+ABSL_FLAG(std::string, reference, "",
+          "compare: the variant that others are compared with (default f32, else the first)");
+ABSL_FLAG(std::string, server, "",
+          "compare: host:port of a server that has the model; only what a client sees is measured");
 ABSL_FLAG(std::string, report, "", "compare, inspect --distribution: write one HTML page with plots to this file");
 ABSL_FLAG(std::string, batches, "1,2,4,8,16,32", "compare: batch sizes that are tried");
 ABSL_FLAG(absl::Duration, time, absl::Seconds(2), "compare: counted runs per variant and batch size");
@@ -39,7 +41,8 @@ ABSL_FLAG(int64_t, layer_samples, 32, "compare: samples on which layers are comp
 ABSL_FLAG(double, min_agreement, 0.99,
           "compare: a variant is recommended when the 95 % interval of its top-1 agreement lies above this");
 ABSL_FLAG(double, min_sqnr, 20, "compare: the same for outputs that are no class scores: SQNR in dB");
-ABSL_FLAG(std::string, goal, "throughput", "compare: what the recommended variant is best in: throughput, latency or bytes");
+ABSL_FLAG(std::string, goal, "throughput",
+          "compare: what the recommended variant is best in: throughput, latency or bytes");
 ABSL_DECLARE_FLAG(std::string, calibration);
 ABSL_DECLARE_FLAG(std::string, data);
 ABSL_DECLARE_FLAG(std::string, image);
@@ -67,7 +70,8 @@ absl::StatusOr<fs::path> VersionFolder(const std::string& model) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(model, error)) {
     int64_t version = 0;
-    if (!entry.is_directory() || !absl::SimpleAtoi(entry.path().filename().string(), &version) || version <= highest) continue;
+    if (!entry.is_directory() || !absl::SimpleAtoi(entry.path().filename().string(), &version) || version <= highest)
+      continue;
     highest = version;
     found = entry.path();
   }
@@ -92,7 +96,8 @@ absl::StatusOr<std::vector<VariantFile>> FindFiles(const std::string& model, con
         file.path = path.string();
       } else if (absl::GetFlag(FLAGS_calibration).empty() || file.name == "f32") {
         return absl::NotFoundError(absl::StrCat("variant '", file.name, "' has no file: ", path.string(),
-                                                " does not exist; give ", file.name, "=FILE, or --calibration DATA to make it"));
+                                                " does not exist; give ", file.name,
+                                                "=FILE, or --calibration DATA to make it"));
       }
     } else if (!fs::exists(file.path)) {
       return absl::NotFoundError(absl::StrCat("variant '", file.name, "': ", file.path, " does not exist"));
@@ -161,7 +166,8 @@ absl::StatusOr<Bounds> ParseBounds() {
   bounds.min_agreement = absl::GetFlag(FLAGS_min_agreement);
   bounds.min_sqnr_db = absl::GetFlag(FLAGS_min_sqnr);
   if (!(bounds.min_agreement >= 0 && bounds.min_agreement < 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("--min-agreement=", bounds.min_agreement, ": expected 0 to below 1"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--min-agreement=", bounds.min_agreement, ": expected 0 to below 1"));
   }
   const std::string goal = absl::GetFlag(FLAGS_goal);
   if (goal == "latency") {
@@ -214,10 +220,11 @@ absl::Status Open(const std::vector<VariantFile>& files, const std::string& mode
     if (server.empty()) {
       const auto& metadata = opened->graphs[i].metadata;
       const auto source = metadata.find("ai.octet.source_sha256");
-      if (i != c->reference && files[c->reference].name == "f32" && source != metadata.end() && source->second != digest) {
-        return WithReason(absl::FailedPreconditionError(absl::StrCat(
-                              files[i].path, " was made from another file: its source has SHA-256 ", source->second, ", ",
-                              files[c->reference].path, " has ", digest)),
+      if (i != c->reference && files[c->reference].name == "f32" && source != metadata.end() &&
+          source->second != digest) {
+        return WithReason(absl::FailedPreconditionError(
+                              absl::StrCat(files[i].path, " was made from another file: its source has SHA-256 ",
+                                           source->second, ", ", files[c->reference].path, " has ", digest)),
                           "stale_twin");
       }
     }
@@ -232,8 +239,9 @@ absl::Status Open(const std::vector<VariantFile>& files, const std::string& mode
 
 void NameAbsent(Comparison* c, bool labels) {
   if (!c->server.empty()) {
-    c->absent = {"load time, activations, bytes walked, CPU seconds and joules per inference, per-layer SQNR and histograms: "
-                 "a client cannot see them; latency includes the connection"};
+    c->absent = {
+        "load time, activations, bytes walked, CPU seconds and joules per inference, per-layer SQNR and histograms: "
+        "a client cannot see them; latency includes the connection"};
     if (!c->variants[c->reference].facts.weights_bytes.has_value()) {
       c->absent.push_back("bytes of weights and models in 4 GB: this server does not tell them");
     }
@@ -324,8 +332,8 @@ absl::Status Compare(const Words& words) {
   if (!absl::GetFlag(FLAGS_labels).empty()) {
     OCTET_ASSIGN_OR_RETURN(labels, data::ReadLabels(absl::GetFlag(FLAGS_labels)));
     if (static_cast<int64_t>(labels.size()) != samples->size()) {
-      return absl::InvalidArgumentError(absl::StrCat("--labels has ", labels.size(), " labels, --data ", samples->size(),
-                                                     " samples"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("--labels has ", labels.size(), " labels, --data ", samples->size(), " samples"));
     }
   }
   const int64_t wanted = absl::GetFlag(FLAGS_samples);

@@ -31,38 +31,42 @@ std::string Tables(const Comparison& c) {
                     OptionalMs(v.facts.load_seconds)});
     const double fps = v.FramesPerSecond();
     speed.push_back({v.name, Ms(v.single.P(0.5)), Ms(v.single.P(0.99)), absl::StrCat(v.single.seconds.size()),
-                     absl::StrCat(v.best.batch), Ms(v.best.P(0.5)), Ms(v.best.P(0.99)), Fixed(v.best.InferencesPerSecond(), 1),
-                     Fixed(fps, 1), fps >= 30 ? "yes" : "no", OptionalMs(v.single.cpu_seconds), OptionalMs(v.best.cpu_seconds),
-                     OptionalMs(v.single.joules)});
+                     absl::StrCat(v.best.batch), Ms(v.best.P(0.5)), Ms(v.best.P(0.99)),
+                     Fixed(v.best.InferencesPerSecond(), 1), Fixed(fps, 1), fps >= 30 ? "yes" : "no",
+                     OptionalMs(v.single.cpu_seconds), OptionalMs(v.best.cpu_seconds), OptionalMs(v.single.joules)});
     const Accuracy a = v.accuracy.value_or(Accuracy());
     const std::vector<std::string> accuracy = {Percent(a.top1, a.labelled), Percent(a.top5, a.labelled)};
     if (i == c.reference) quality.push_back({v.name, accuracy[0], accuracy[1], "-", "(reference)", "-", "-", "-", "-"});
     for (const OutputAgreement& o : v.outputs) {
       const ShareInterval interval = WilsonInterval(o.agreeing, o.rows);
       quality.push_back({v.name, accuracy[0], accuracy[1],
-                         a.labelled > 0 ? absl::StrFormat("%.2g", McNemarP(a.only_reference, a.only_this)) : "-", o.name,
-                         o.classes ? Percent(o.agreeing, o.rows) : "-",
+                         a.labelled > 0 ? absl::StrFormat("%.2g", McNemarP(a.only_reference, a.only_this)) : "-",
+                         o.name, o.classes ? Percent(o.agreeing, o.rows) : "-",
                          o.classes ? absl::StrFormat("%.2f to %.2f", 100 * interval.low, 100 * interval.high) : "-",
                          Fixed(o.sqnr_db, 1), Fixed(o.cosine, 5)});
     }
   }
-  return absl::StrCat(
-      HtmlTable("Size", {"variant", "file", "resident weights", "activations, batch 1", "activations, best batch",
-                         "weights read per inference", "models in 4 GB", "load ms"}, size),
-      HtmlTable("Speed", {"variant", "p50 ms, batch 1", "p99 ms, batch 1", "runs", "best batch", "p50 ms", "p99 ms",
-                          "inferences/s", "frames/s with p99 < 33 ms", "30 FPS", "CPU ms/inference, batch 1",
-                          "CPU ms/inference, best", "mJ/inference, batch 1"}, speed),
-      HtmlTable("Quality", {"variant", "top-1 %", "top-5 %", "McNemar p", "output", "top-1 agreement %", "95 % interval",
-                            "SQNR dB", "cosine"}, quality));
+  return absl::StrCat(HtmlTable("Size",
+                                {"variant", "file", "resident weights", "activations, batch 1",
+                                 "activations, best batch", "weights read per inference", "models in 4 GB", "load ms"},
+                                size),
+                      HtmlTable("Speed",
+                                {"variant", "p50 ms, batch 1", "p99 ms, batch 1", "runs", "best batch", "p50 ms",
+                                 "p99 ms", "inferences/s", "frames/s with p99 < 33 ms", "30 FPS",
+                                 "CPU ms/inference, batch 1", "CPU ms/inference, best", "mJ/inference, batch 1"},
+                                speed),
+                      HtmlTable("Quality",
+                                {"variant", "top-1 %", "top-5 %", "McNemar p", "output", "top-1 agreement %",
+                                 "95 % interval", "SQNR dB", "cosine"},
+                                quality));
 }
 
 // Accuracy where there are labels, else agreement, else SQNR: against resident weights, or the file behind a server.
 std::string SizePlot(const Comparison& c) {
   const VariantFigures& reference = c.variants[c.reference];
   const bool labels = reference.accuracy.has_value() && reference.accuracy->labelled > 0;
-  const bool classes = std::any_of(c.variants.begin(), c.variants.end(), [](const VariantFigures& v) {
-    return !v.outputs.empty() && v.outputs[0].classes;
-  });
+  const bool classes = std::any_of(c.variants.begin(), c.variants.end(),
+                                   [](const VariantFigures& v) { return !v.outputs.empty() && v.outputs[0].classes; });
   Plot plot;
   plot.title = labels ? "Size against accuracy" : classes ? "Size against agreement" : "Size against fidelity";
   plot.x_label = "resident weights, MB";
@@ -81,7 +85,8 @@ std::string SizePlot(const Comparison& c) {
       y = classes ? 100.0 * static_cast<double>(v.outputs[0].agreeing) / static_cast<double>(v.outputs[0].rows)
                   : v.outputs[0].sqnr_db;
     }
-    plot.series.push_back({"", PlotSeries::Mark::kPoints, static_cast<int>(i), {{static_cast<double>(*bytes) / 1e6, y, v.name}}});
+    plot.series.push_back(
+        {"", PlotSeries::Mark::kPoints, static_cast<int>(i), {{static_cast<double>(*bytes) / 1e6, y, v.name}}});
   }
   return plot.series.empty() ? "" : Svg(plot);
 }
@@ -136,7 +141,8 @@ PlotSeries HistogramSeries(const compress::ValueHistogram& h, const std::string&
   for (size_t i = 0; i < h.counts.size(); ++i) {
     // Empty bins would be holes on a logarithmic axis: they are drawn at a tenth of one value.
     const double count = std::max(static_cast<double>(h.counts[i]), 0.1);
-    series.points.push_back({h.low + (h.high - h.low) * static_cast<double>(i) / bins, 100 * count / std::max(total, 1.0)});
+    series.points.push_back(
+        {h.low + (h.high - h.low) * static_cast<double>(i) / bins, 100 * count / std::max(total, 1.0)});
   }
   return series;
 }
@@ -180,12 +186,14 @@ std::string Layers(const Comparison& c) {
   }
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return worst[a] < worst[b]; });
   order.resize(std::min(order.size(), kHistogramLayers));
-  std::string html = absl::StrCat("<h2>Layers</h2>\n", LayerPlot(c), "<details><summary>All ", c.layers.size(),
-                                  " layers</summary>", HtmlTable("SQNR by layer", head, rows), "</details>\n",
-                                  "<h2>Weights and results of the layers with the largest error</h2>\n",
-                                  "<p class=\"note\">Logarithmic shares in 64 bins over the reference's range; what lies outside "
-                                  "counts in the outermost bins.</p><div class=\"pair\">\n");
-  for (size_t l : order) absl::StrAppend(&html, HistogramPlot(c, c.layers[l], true), HistogramPlot(c, c.layers[l], false));
+  std::string html =
+      absl::StrCat("<h2>Layers</h2>\n", LayerPlot(c), "<details><summary>All ", c.layers.size(), " layers</summary>",
+                   HtmlTable("SQNR by layer", head, rows), "</details>\n",
+                   "<h2>Weights and results of the layers with the largest error</h2>\n",
+                   "<p class=\"note\">Logarithmic shares in 64 bins over the reference's range; what lies outside "
+                   "counts in the outermost bins.</p><div class=\"pair\">\n");
+  for (size_t l : order)
+    absl::StrAppend(&html, HistogramPlot(c, c.layers[l], true), HistogramPlot(c, c.layers[l], false));
   return html + "</div>\n";
 }
 
@@ -196,24 +204,28 @@ std::string ComparisonHtml(const Comparison& c, const Recommendation& r, const B
   absl::StrAppend(&html, "<h1>", EscapeMarkup(c.model), ": variants compared</h1>\n<p>", c.samples, " samples of ",
                   EscapeMarkup(c.data), "; ", EscapeMarkup(c.machine),
                   c.server.empty() ? absl::StrCat(", ", c.threads, " threads") : "", "; reference ",
-                  EscapeMarkup(c.variants[c.reference].name), ".</p>\n<section class=\"pick\" aria-label=\"Recommendation\">",
-                  "<p><strong>Recommended:</strong> ", EscapeMarkup(r.reason), ".</p><ul>");
+                  EscapeMarkup(c.variants[c.reference].name),
+                  ".</p>\n<section class=\"pick\" aria-label=\"Recommendation\">", "<p><strong>Recommended:</strong> ",
+                  EscapeMarkup(r.reason), ".</p><ul>");
   for (const std::string& line : r.rejected) absl::StrAppend(&html, "<li>not ", EscapeMarkup(line), "</li>");
-  absl::StrAppendFormat(&html,
-                        "</ul><p class=\"note\">Bounds: the 95 %% interval (Wilson) of top-1 agreement above %.2f %%; outputs that "
-                        "are no class scores above %.1f dB.</p></section>\n",
-                        100 * bounds.min_agreement, bounds.min_sqnr_db);
+  absl::StrAppendFormat(
+      &html,
+      "</ul><p class=\"note\">Bounds: the 95 %% interval (Wilson) of top-1 agreement above %.2f %%; outputs that "
+      "are no class scores above %.1f dB.</p></section>\n",
+      100 * bounds.min_agreement, bounds.min_sqnr_db);
   absl::StrAppend(&html, Tables(c));
-  for (const std::string& line : c.absent) absl::StrAppend(&html, "<p class=\"note\">Not shown: ", EscapeMarkup(line), ".</p>\n");
+  for (const std::string& line : c.absent)
+    absl::StrAppend(&html, "<p class=\"note\">Not shown: ", EscapeMarkup(line), ".</p>\n");
   absl::StrAppend(&html, "<h2>Size and quality</h2>\n", SizePlot(c), "<h2>Latency</h2>\n<div class=\"pair\">",
                   LatencyPlot(c, &VariantFigures::single, "Latency of batch 1"),
                   LatencyPlot(c, &VariantFigures::best, "Latency of each one's best batch"), "</div>\n", Layers(c));
-  absl::StrAppend(&html,
-                  "<h2>How it was measured</h2><p>Single runs, one at a time, after uncounted ones; variants take turns, so that "
-                  "what disturbs the machine hits all alike. The best batch is the smallest within 3 % of the highest throughput. "
-                  "Frames per second: the highest rate among all batch sizes whose p99 is below 33 ms. CPU time is that of the "
-                  "process while it ran. Models in 4 GB: 4&middot;10<sup>9</sup> bytes less the program's own, divided by weights, "
-                  "activations of batch 1, scratchpad, code and metadata.</p></main></body></html>\n");
+  absl::StrAppend(
+      &html,
+      "<h2>How it was measured</h2><p>Single runs, one at a time, after uncounted ones; variants take turns, so that "
+      "what disturbs the machine hits all alike. The best batch is the smallest within 3 % of the highest throughput. "
+      "Frames per second: the highest rate among all batch sizes whose p99 is below 33 ms. CPU time is that of the "
+      "process while it ran. Models in 4 GB: 4&middot;10<sup>9</sup> bytes less the program's own, divided by weights, "
+      "activations of batch 1, scratchpad, code and metadata.</p></main></body></html>\n");
   return html;
 }
 

@@ -79,8 +79,8 @@ absl::StatusOr<std::vector<size_t>> Match(const Subject& reference, const Subjec
   for (const std::string& name : reference.output_names()) {
     const auto found = std::find(names.begin(), names.end(), name);
     if (found == names.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("variant '", variant.name(), "' has no output '", name, "', which '", reference.name(), "' has"));
+      return absl::InvalidArgumentError(absl::StrCat("variant '", variant.name(), "' has no output '", name,
+                                                     "', which '", reference.name(), "' has"));
     }
     matched.push_back(static_cast<size_t>(found - names.begin()));
   }

@@ -106,9 +106,8 @@ class RemoteSubject final : public Subject {
   const std::vector<engine::Signature>& inputs() const override { return inputs_; }
   // As far as a client can tell: the batch axis is free.
   bool batchable() const override {
-    return std::all_of(metadata_.inputs.begin(), metadata_.inputs.end(), [](const client::TensorSpec& s) {
-      return !s.shape.empty() && s.shape[0] == kUnknownDim;
-    });
+    return std::all_of(metadata_.inputs.begin(), metadata_.inputs.end(),
+                       [](const client::TensorSpec& s) { return !s.shape.empty() && s.shape[0] == kUnknownDim; });
   }
   const SubjectFacts& facts() const override { return facts_; }
   const std::vector<std::string>& output_names() const override { return output_names_; }
@@ -206,8 +205,8 @@ absl::StatusOr<std::unique_ptr<Subject>> ConnectSubject(const std::string& addre
   OCTET_ASSIGN_OR_RETURN(auto client, client::Client::Connect(address));
   absl::StatusOr<client::ModelMetadata> metadata = client->Metadata(full);
   if (!metadata.ok()) return Annotate(metadata.status(), absl::StrCat(full, " on ", address));
-  auto subject = std::make_unique<RemoteSubject>(variant.empty() ? model : variant, full, *std::move(metadata),
-                                                 std::move(client));
+  auto subject =
+      std::make_unique<RemoteSubject>(variant.empty() ? model : variant, full, *std::move(metadata), std::move(client));
   // A server without statistics is measured all the same.
   if (const absl::Status read = subject->ReadMemory(); !read.ok() && absl::IsUnavailable(read)) return read;
   return subject;

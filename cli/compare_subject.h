@@ -44,7 +44,8 @@ class Subject {
   virtual std::optional<int64_t> walked_bytes() const = 0;
 };
 
-// Loads an ONNX file `loads` times (at least once) and keeps the last; `graph`, if not null, receives what was imported.
+// Loads an ONNX file `loads` times (at least once) and keeps the last; `graph`, if not null, receives what was
+// imported.
 absl::StatusOr<std::unique_ptr<Subject>> LoadSubject(const std::string& name, const std::string& path, int threads,
                                                      int loads, graph::Graph* graph);
 

@@ -19,9 +19,7 @@ double Ms(double seconds) { return seconds * 1e3; }
 
 std::string Percent(double share, int digits = 2) { return Fixed(100 * share, digits) + " %"; }
 
-std::string IntervalText(const ShareInterval& i) {
-  return absl::StrFormat("[%.2f, %.2f]", 100 * i.low, 100 * i.high);
-}
+std::string IntervalText(const ShareInterval& i) { return absl::StrFormat("[%.2f, %.2f]", 100 * i.low, 100 * i.high); }
 
 // Higher is better; NaN where it is not known.
 double Score(const VariantFigures& v, Goal goal) {
@@ -31,7 +29,8 @@ double Score(const VariantFigures& v, Goal goal) {
     case Goal::kLatency:
       return 1 / v.single.P(0.5);
     case Goal::kBytes: {
-      const std::optional<int64_t> bytes = v.facts.weights_bytes.has_value() ? v.facts.weights_bytes : v.facts.file_bytes;
+      const std::optional<int64_t> bytes =
+          v.facts.weights_bytes.has_value() ? v.facts.weights_bytes : v.facts.file_bytes;
       return bytes.has_value() ? 1e9 / static_cast<double>(std::max<int64_t>(*bytes, 1)) : NAN;
     }
   }
@@ -55,12 +54,13 @@ std::string Broken(const VariantFigures& v, const Bounds& bounds) {
     if (interval.low >= bounds.min_agreement) continue;
     const int64_t needed = TrialsFor(bounds.min_agreement);
     if (o.rows < needed) {
-      return absl::StrFormat("%d samples cannot show %.2f %% agreement, whatever they say: at least %d are needed", o.rows,
-                             100 * bounds.min_agreement, needed);
+      return absl::StrFormat("%d samples cannot show %.2f %% agreement, whatever they say: at least %d are needed",
+                             o.rows, 100 * bounds.min_agreement, needed);
     }
-    return absl::StrFormat("top-1 agreement of output '%s' is %.2f %%, 95 %% interval %s, whose lower end is below %.2f %%",
-                           o.name, 100.0 * static_cast<double>(o.agreeing) / static_cast<double>(o.rows),
-                           IntervalText(interval), 100 * bounds.min_agreement);
+    return absl::StrFormat(
+        "top-1 agreement of output '%s' is %.2f %%, 95 %% interval %s, whose lower end is below %.2f %%", o.name,
+        100.0 * static_cast<double>(o.agreeing) / static_cast<double>(o.rows), IntervalText(interval),
+        100 * bounds.min_agreement);
   }
   return "";
 }
@@ -70,8 +70,9 @@ std::string Gains(const VariantFigures& v, const VariantFigures& reference) {
                                      v.best.InferencesPerSecond() / reference.best.InferencesPerSecond(),
                                      v.single.P(0.5) / reference.single.P(0.5));
   if (v.facts.weights_bytes.has_value() && reference.facts.weights_bytes.value_or(0) > 0) {
-    absl::StrAppendFormat(&text, ", %.3fx resident weights", static_cast<double>(*v.facts.weights_bytes) /
-                                                                 static_cast<double>(*reference.facts.weights_bytes));
+    absl::StrAppendFormat(
+        &text, ", %.3fx resident weights",
+        static_cast<double>(*v.facts.weights_bytes) / static_cast<double>(*reference.facts.weights_bytes));
   }
   return text;
 }
@@ -195,8 +196,8 @@ std::string SpeedTable(const Comparison& c) {
                     v.best.cpu_seconds.has_value() ? Fixed(Ms(*v.best.cpu_seconds), 3) : "-",
                     v.single.joules.has_value() ? Fixed(*v.single.joules * 1e3, 2) : "-"});
   }
-  return Table({"variant", "p50 ms (1)", "p99 ms (1)", "best batch", "p50 ms", "p99 ms", "inf/s", "FPS, p99<33ms", "30 FPS",
-                "CPU ms (1)", "CPU ms (best)", "mJ (1)"},
+  return Table({"variant", "p50 ms (1)", "p99 ms (1)", "best batch", "p50 ms", "p99 ms", "inf/s", "FPS, p99<33ms",
+                "30 FPS", "CPU ms (1)", "CPU ms (best)", "mJ (1)"},
                rows);
 }
 
@@ -204,8 +205,8 @@ std::string SizeTable(const Comparison& c) {
   std::vector<std::vector<std::string>> rows;
   for (const VariantFigures& v : c.variants) {
     const std::optional<int64_t> fit = v.FitIn4GB(c.baseline_bytes);
-    rows.push_back({v.name, BytesOr(v.facts.file_bytes), BytesOr(v.facts.weights_bytes), BytesOr(v.single.activations_bytes),
-                    BytesOr(v.best.activations_bytes), BytesOr(v.walked_bytes),
+    rows.push_back({v.name, BytesOr(v.facts.file_bytes), BytesOr(v.facts.weights_bytes),
+                    BytesOr(v.single.activations_bytes), BytesOr(v.best.activations_bytes), BytesOr(v.walked_bytes),
                     fit.has_value() ? absl::StrCat(*fit) : "-",
                     v.facts.load_seconds.has_value() ? Fixed(Ms(*v.facts.load_seconds), 1) : "-"});
   }
@@ -219,10 +220,13 @@ std::string QualityTable(const Comparison& c) {
     std::vector<std::string> accuracy = {"-", "-", "-"};
     if (v.accuracy.has_value() && v.accuracy->labelled > 0) {
       const auto n = static_cast<double>(v.accuracy->labelled);
-      accuracy = {Percent(static_cast<double>(v.accuracy->top1) / n), Percent(static_cast<double>(v.accuracy->top5) / n),
-                  i == c.reference ? "-" : absl::StrFormat("%.2g", McNemarP(v.accuracy->only_reference, v.accuracy->only_this))};
+      accuracy = {
+          Percent(static_cast<double>(v.accuracy->top1) / n), Percent(static_cast<double>(v.accuracy->top5) / n),
+          i == c.reference ? "-"
+                           : absl::StrFormat("%.2g", McNemarP(v.accuracy->only_reference, v.accuracy->only_this))};
     }
-    if (i == c.reference) rows.push_back({v.name, accuracy[0], accuracy[1], accuracy[2], "(reference)", "-", "-", "-", "-"});
+    if (i == c.reference)
+      rows.push_back({v.name, accuracy[0], accuracy[1], accuracy[2], "(reference)", "-", "-", "-", "-"});
     for (const OutputAgreement& o : v.outputs) {
       rows.push_back({v.name, accuracy[0], accuracy[1], accuracy[2], o.name,
                       o.classes ? Percent(static_cast<double>(o.agreeing) / static_cast<double>(o.rows)) : "-",
@@ -239,7 +243,8 @@ std::string LayerTable(const Comparison& c) {
   for (const compress::LayerComparison& layer : c.layers) sorted.push_back(&layer);
   const auto worst = [](const compress::LayerComparison* layer) {
     double low = HUGE_VAL;
-    for (const compress::VariantLayer& v : layer->variants) low = std::min(low, std::isnan(v.sqnr_db) ? HUGE_VAL : v.sqnr_db);
+    for (const compress::VariantLayer& v : layer->variants)
+      low = std::min(low, std::isnan(v.sqnr_db) ? HUGE_VAL : v.sqnr_db);
     return low;
   };
   std::stable_sort(sorted.begin(), sorted.end(), [&](const auto* a, const auto* b) { return worst(a) < worst(b); });

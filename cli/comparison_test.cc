@@ -22,7 +22,8 @@ VariantFigures Variant(const std::string& name, double ms, int64_t weights, int6
   v.facts.model_bytes = 2 * weights;
   v.single.seconds = {ms / 1e3, ms / 1e3, ms / 1e3};
   v.best = v.single;
-  if (rows > 0) v.outputs.push_back({.name = "scores", .classes = true, .rows = rows, .agreeing = agreeing, .sqnr_db = 30});
+  if (rows > 0)
+    v.outputs.push_back({.name = "scores", .classes = true, .rows = rows, .agreeing = agreeing, .sqnr_db = 30});
   return v;
 }
 

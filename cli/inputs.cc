@@ -38,7 +38,8 @@ absl::StatusOr<Tensor> RandomTensor(const engine::Signature& input, const Shape&
   // Little-endian: the low byte is the value, the others are zero.
   OCTET_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(ByteSize(input.dtype, shape)));
   const int64_t width = BytesOf(input.dtype);
-  for (int64_t k = 0; k < n; ++k) buffer.data()[k * width] = std::byte{static_cast<uint8_t>(rng.Bits(static_cast<uint64_t>(k)) & 1)};
+  for (int64_t k = 0; k < n; ++k)
+    buffer.data()[k * width] = std::byte{static_cast<uint8_t>(rng.Bits(static_cast<uint64_t>(k)) & 1)};
   return Tensor::FromBuffer(input.dtype, shape, std::move(buffer));
 }
 
@@ -126,7 +127,8 @@ absl::StatusOr<std::vector<Tensor>> BatchOf(absl::Span<const engine::Signature> 
 absl::StatusOr<std::vector<Shape>> ShapesFor(absl::Span<const engine::Signature> inputs, int64_t batch,
                                              const std::vector<Shape>& given) {
   if (!given.empty() && given.size() != inputs.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("--shape has ", given.size(), " shapes, the model ", inputs.size(), " inputs"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--shape has ", given.size(), " shapes, the model ", inputs.size(), " inputs"));
   }
   if (!given.empty()) return given;
   std::vector<Shape> shapes;
@@ -134,8 +136,8 @@ absl::StatusOr<std::vector<Shape>> ShapesFor(absl::Span<const engine::Signature>
     Shape shape = input.shape;
     if (!shape.empty() && shape[0] == kUnknownDim) shape[0] = batch;
     if (!IsConcrete(shape)) {
-      return absl::InvalidArgumentError(absl::StrCat("input '", input.name, "' has shape ", ShapeString(input.shape),
-                                                     ": give --shape"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("input '", input.name, "' has shape ", ShapeString(input.shape), ": give --shape"));
     }
     shapes.push_back(std::move(shape));
   }

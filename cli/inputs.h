@@ -32,8 +32,8 @@ absl::StatusOr<std::vector<Tensor>> BatchOf(absl::Span<const engine::Signature> 
                                             const std::vector<std::vector<Tensor>>& samples, int64_t first,
                                             int64_t batch);
 
-// The inputs' shapes with `batch` for a free axis 0, or `given` where it is not empty. Errors: kInvalidArgument naming the
-// input with another free axis.
+// The inputs' shapes with `batch` for a free axis 0, or `given` where it is not empty. Errors: kInvalidArgument naming
+// the input with another free axis.
 absl::StatusOr<std::vector<Shape>> ShapesFor(absl::Span<const engine::Signature> inputs, int64_t batch,
                                              const std::vector<Shape>& given);
 

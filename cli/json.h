@@ -15,11 +15,11 @@ namespace octet::cli {
 class Json {
  public:
   Json() : text_("null") {}
-  Json(bool value) : text_(value ? "true" : "false") {}      // NOLINT: values convert
-  Json(int value) : Json(static_cast<int64_t>(value)) {}     // NOLINT
-  Json(int64_t value);                                       // NOLINT
-  Json(double value);                                        // NOLINT
-  Json(absl::string_view value);                             // NOLINT
+  Json(bool value) : text_(value ? "true" : "false") {}               // NOLINT: values convert
+  Json(int value) : Json(static_cast<int64_t>(value)) {}              // NOLINT
+  Json(int64_t value);                                                // NOLINT
+  Json(double value);                                                 // NOLINT
+  Json(absl::string_view value);                                      // NOLINT
   Json(const std::string& value) : Json(absl::string_view(value)) {}  // NOLINT
   Json(const char* value) : Json(absl::string_view(value)) {}         // NOLINT
   template <typename T>

@@ -104,16 +104,19 @@ struct Drawing {
   void Grid() {
     const double bottom = plot.height - kBottom;
     for (double v : x.ticks) {
-      absl::StrAppendFormat(&svg, "<line class=\"g\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
+      absl::StrAppendFormat(&svg,
+                            "<line class=\"g\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
                             "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n",
                             Px(v), Px(v), top, bottom, Px(v), bottom + 17, TickText(v));
     }
     for (double v : y.ticks) {
-      absl::StrAppendFormat(&svg, "<line class=\"g\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
+      absl::StrAppendFormat(&svg,
+                            "<line class=\"g\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
                             "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n",
                             kLeft, plot.width - kRight, Py(v), Py(v), kLeft - 6, Py(v) + 4, TickText(v));
     }
-    absl::StrAppendFormat(&svg, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n"
+    absl::StrAppendFormat(&svg,
+                          "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n"
                           "<text transform=\"translate(15 %.1f) rotate(-90)\" text-anchor=\"middle\">%s</text>\n",
                           (kLeft + plot.width - kRight) / 2, plot.height - 14, EscapeMarkup(plot.x_label),
                           (top + bottom) / 2, EscapeMarkup(plot.y_label));
@@ -123,7 +126,8 @@ struct Drawing {
     double at = kLeft;
     for (const PlotSeries& s : plot.series) {
       if (s.name.empty()) continue;
-      absl::StrAppendFormat(&svg, "<rect class=\"p c%d\" x=\"%.1f\" y=\"%.1f\" width=\"11\" height=\"11\"/>"
+      absl::StrAppendFormat(&svg,
+                            "<rect class=\"p c%d\" x=\"%.1f\" y=\"%.1f\" width=\"11\" height=\"11\"/>"
                             "<text x=\"%.1f\" y=\"%.1f\">%s</text>\n",
                             s.colour % 8, at, top - kLegend - 2, at + 15, top - kLegend + 8, EscapeMarkup(s.name));
       at += 30 + 7.0 * static_cast<double>(s.name.size());
@@ -151,8 +155,8 @@ struct Drawing {
     for (const PlotPoint& p : s.points) {
       if (!x.Shows(p.x) || !y.Shows(p.y)) continue;
       if (s.mark == PlotSeries::Mark::kPoints || s.mark == PlotSeries::Mark::kLineAndPoints) {
-        absl::StrAppendFormat(&svg, "<circle class=\"p c%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>\n", s.colour % 8, Px(p.x),
-                              Py(p.y));
+        absl::StrAppendFormat(&svg, "<circle class=\"p c%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>\n", s.colour % 8,
+                              Px(p.x), Py(p.y));
       }
       if (p.label.empty()) continue;
       const bool right = Px(p.x) > plot.width * 0.75;  // the text goes where there is room
@@ -169,21 +173,22 @@ std::string EscapeMarkup(absl::string_view text) {
 }
 
 std::string Svg(const Plot& plot) {
-  const bool legend = std::any_of(plot.series.begin(), plot.series.end(), [](const auto& s) { return !s.name.empty(); });
+  const bool legend =
+      std::any_of(plot.series.begin(), plot.series.end(), [](const auto& s) { return !s.name.empty(); });
   Drawing drawing{plot, AxisOf(plot, &PlotPoint::x, plot.x_scale, plot.x_from_zero),
                   AxisOf(plot, &PlotPoint::y, plot.y_scale, plot.y_from_zero), kTop + (legend ? kLegend : 0), ""};
   std::vector<std::string> names;
   for (const PlotSeries& s : plot.series) {
     if (!s.name.empty()) names.push_back(s.name);
   }
-  absl::StrAppendFormat(&drawing.svg,
-                        "<svg class=\"op\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\">\n"
-                        "<title>%s</title><desc>%s against %s%s</desc>\n%s"
-                        "<text x=\"%.0f\" y=\"24\" style=\"font-size:15px\">%s</text>\n",
-                        plot.width, plot.height, EscapeMarkup(plot.title), EscapeMarkup(plot.y_label),
-                        EscapeMarkup(plot.x_label),
-                        names.empty() ? "" : EscapeMarkup(absl::StrCat(" of ", absl::StrJoin(names, ", "))), kStyle, kLeft,
-                        EscapeMarkup(plot.title));
+  absl::StrAppendFormat(
+      &drawing.svg,
+      "<svg class=\"op\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\">\n"
+      "<title>%s</title><desc>%s against %s%s</desc>\n%s"
+      "<text x=\"%.0f\" y=\"24\" style=\"font-size:15px\">%s</text>\n",
+      plot.width, plot.height, EscapeMarkup(plot.title), EscapeMarkup(plot.y_label), EscapeMarkup(plot.x_label),
+      names.empty() ? "" : EscapeMarkup(absl::StrCat(" of ", absl::StrJoin(names, ", "))), kStyle, kLeft,
+      EscapeMarkup(plot.title));
   if (plot.y_end.has_value() && plot.y_scale == Plot::Scale::kLinear) drawing.y.End(*plot.y_end);
   drawing.Grid();
   drawing.Legend();

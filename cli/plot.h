@@ -29,7 +29,7 @@ struct Plot {
   std::string title = {}, x_label = {}, y_label = {};
   Scale x_scale = Scale::kLinear, y_scale = Scale::kLinear;
   bool x_from_zero = false, y_from_zero = false;  // linear axes that must show zero
-  std::optional<double> y_end = {};  // where a linear y axis ends; none: behind the last point
+  std::optional<double> y_end = {};               // where a linear y axis ends; none: behind the last point
   double width = 760, height = 380;
   std::vector<PlotSeries> series = {};
 };

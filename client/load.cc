@@ -39,7 +39,11 @@ class SteadyClock final : public LoadClock {
 class Run {
  public:
   Run(LoadTarget& target, const LoadOptions& options, LoadClock& clock)
-      : target_(target), options_(options), clock_(clock), start_(clock.Now()), begin_(start_ + options.warm_up),
+      : target_(target),
+        options_(options),
+        clock_(clock),
+        start_(clock.Now()),
+        begin_(start_ + options.warm_up),
         end_(begin_ + options.duration) {}
 
   LoadResult Closed() {

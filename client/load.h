@@ -1,9 +1,9 @@
 // A load generator: keeps a number of requests in flight (closed loop), or sends them at random times whatever the
 // answers do (open loop, Poisson arrivals).
 //
-// Open loop latency counts from the time at which a request was due, not from when it went out: a server that stalls, and
-// a generator that falls behind, make latencies longer, never fewer (no coordinated omission). All requests that fall due
-// in the window are sent, or counted as unsent.
+// Open loop latency counts from the time at which a request was due, not from when it went out: a server that stalls,
+// and a generator that falls behind, make latencies longer, never fewer (no coordinated omission). All requests that
+// fall due in the window are sent, or counted as unsent.
 #ifndef OCTET_CLIENT_LOAD_H_
 #define OCTET_CLIENT_LOAD_H_
 
@@ -37,14 +37,14 @@ class LoadClock {
 };
 
 struct LoadOptions {
-  double rate = 0;                    // > 0: open loop, requests per second on average; 0: closed loop
-  int64_t concurrency = 1;            // closed loop: requests in flight
-  int64_t max_in_flight = 10000;      // open loop: requests wait in the generator beyond this, and their latency counts
+  double rate = 0;                // > 0: open loop, requests per second on average; 0: closed loop
+  int64_t concurrency = 1;        // closed loop: requests in flight
+  int64_t max_in_flight = 10000;  // open loop: requests wait in the generator beyond this, and their latency counts
   absl::Duration warm_up = absl::Seconds(1);    // requests due before this are sent and not counted
   absl::Duration duration = absl::Seconds(10);  // of the window behind it
-  absl::Duration grace = absl::Seconds(5);      // after the window, for requests that were due in it and have not gone out
-  uint64_t seed = 1;                  // of the arrival times
-  std::function<bool()> stop = {};    // asked ten times a second: true ends the window then; it is as long as it lasted
+  absl::Duration grace = absl::Seconds(5);  // after the window, for requests that were due in it and have not gone out
+  uint64_t seed = 1;                        // of the arrival times
+  std::function<bool()> stop = {};  // asked ten times a second: true ends the window then; it is as long as it lasted
 };
 
 // Of requests that were due (open loop) or sent (closed loop) in the window.

@@ -41,7 +41,8 @@ class QueueTarget final : public LoadTarget {
     free_ = std::max(free_, clock_.Now());
     if (free_ >= stall_from && free_ < stall_to) free_ = stall_to;
     free_ += service_;
-    const absl::Status status = fail_every > 0 && i % fail_every == 0 ? absl::UnavailableError("as told") : absl::OkStatus();
+    const absl::Status status =
+        fail_every > 0 && i % fail_every == 0 ? absl::UnavailableError("as told") : absl::OkStatus();
     clock_.At(free_, [this, status, done = std::move(done)]() mutable {
       --now_in_flight_;
       done(status);
@@ -60,8 +61,8 @@ class QueueTarget final : public LoadTarget {
 TEST(OpenLoop, MeetsTheQueueingFormulaOfPoissonArrivals) {
   SimulatedClock clock;
   QueueTarget target(clock, absl::Milliseconds(1));
-  const LoadResult result = RunLoad(
-      target, {.rate = 700, .warm_up = absl::Seconds(10), .duration = absl::Seconds(300), .seed = 3}, clock);
+  const LoadResult result =
+      RunLoad(target, {.rate = 700, .warm_up = absl::Seconds(10), .duration = absl::Seconds(300), .seed = 3}, clock);
   // M/D/1 at utilisation 0.7: service + 0.7 * service / (2 * 0.3).
   EXPECT_NEAR(absl::ToDoubleMilliseconds(result.latency.Mean()), 1 + 0.7 / 0.6, 0.06);
   EXPECT_NEAR(result.OfferedPerSecond(), 700, 7);
@@ -89,8 +90,13 @@ TEST(OpenLoop, CountsLatencyFromTheTimeARequestWasDue) {
 TEST(OpenLoop, CountsWhatItCouldNotSend) {
   SimulatedClock clock;
   QueueTarget target(clock, absl::Milliseconds(100));
-  const LoadResult result = RunLoad(target, {.rate = 100, .max_in_flight = 5, .warm_up = absl::ZeroDuration(),
-                                             .duration = absl::Seconds(10), .grace = absl::Seconds(1)}, clock);
+  const LoadResult result = RunLoad(target,
+                                    {.rate = 100,
+                                     .max_in_flight = 5,
+                                     .warm_up = absl::ZeroDuration(),
+                                     .duration = absl::Seconds(10),
+                                     .grace = absl::Seconds(1)},
+                                    clock);
   EXPECT_NEAR(result.AchievedPerSecond(), 10, 0.2);
   EXPECT_NEAR(static_cast<double>(result.latency.count()), 110, 6);
   EXPECT_EQ(result.latency.count() + result.unsent, result.due);

@@ -83,7 +83,8 @@ absl::StatusOr<Side> MakeSide(const Graph& reference, const std::vector<Product>
   for (size_t l = 0; l < products.size(); ++l) {
     side.observed_of.push_back(-1);
     const std::optional<ValueId> result = Find(names, reference.value(products[l].result).name);
-    if (result.has_value() && (variant.value(*result).quant.has_value() || variant.value(*result).dtype == DType::kF32)) {
+    if (result.has_value() &&
+        (variant.value(*result).quant.has_value() || variant.value(*result).dtype == DType::kF32)) {
       side.observed_of.back() = static_cast<int>(observed.size());
       observed.push_back(*result);
     }
@@ -135,7 +136,8 @@ absl::StatusOr<std::vector<LayerComparison>> CompareLayers(const Graph& raw_refe
     layer.node = product.name;
     layer.op = product.op;
     layer.weights_elements = product.weights_elements;
-    OCTET_ASSIGN_OR_RETURN(const std::vector<float> weights, WeightsOf(reference, ProducerOf(reference, product.output)));
+    OCTET_ASSIGN_OR_RETURN(const std::vector<float> weights,
+                           WeightsOf(reference, ProducerOf(reference, product.output)));
     Widen(&layer.weights, weights);
     Count(&layer.weights, weights);
     layer.variants.resize(variants.size());
@@ -170,8 +172,7 @@ absl::StatusOr<std::vector<LayerComparison>> CompareLayers(const Graph& raw_refe
   }
   for (size_t v = 0; v < sides.size(); ++v) {
     for (size_t l = 0; l < layers.size(); ++l) {
-      layers[l].variants[v].sqnr_db =
-          sides[v].observed_of[l] < 0 ? NAN : SqnrDb(sides[v].signal[l], sides[v].noise[l]);
+      layers[l].variants[v].sqnr_db = sides[v].observed_of[l] < 0 ? NAN : SqnrDb(sides[v].signal[l], sides[v].noise[l]);
     }
   }
   return layers;

@@ -34,10 +34,10 @@ struct LayerComparison {
   std::vector<VariantLayer> variants;   // in the order of the call
 };
 
-// Runs the float graph and its variants, as files hold them, on the samples `indices`; layers are matched by the names of
-// their results, which compressors keep. In execution order; empty when the reference has no float product.
-// `step`, when set, is called after each sample; an error it returns ends the comparison. Memory: one sample's results
-// of all graphs, and all graphs' weights. Errors: reader's and engine's.
+// Runs the float graph and its variants, as files hold them, on the samples `indices`; layers are matched by the names
+// of their results, which compressors keep. In execution order; empty when the reference has no float product. `step`,
+// when set, is called after each sample; an error it returns ends the comparison. Memory: one sample's results of all
+// graphs, and all graphs' weights. Errors: reader's and engine's.
 absl::StatusOr<std::vector<LayerComparison>> CompareLayers(const graph::Graph& reference,
                                                            absl::Span<const graph::Graph* const> variants,
                                                            data::SampleReader& samples,

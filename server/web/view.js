@@ -76,10 +76,13 @@ class Figure {
     this.canvas = element('canvas', {role: 'img', 'aria-label': title});
     this.table = new Table(title, head);
     this.title = title;
-    this.node = element('figure', {},
-        element('figcaption', {}, title, element('small', {}, note)),
-        element('div', {class: 'canvas'}, this.canvas),
-        element('details', {}, element('summary', {}, 'Table: ' + title), this.table.node));
+    this.node = element(
+      'figure',
+      {},
+      element('figcaption', {}, title, element('small', {}, note)),
+      element('div', {class: 'canvas'}, this.canvas),
+      element('details', {}, element('summary', {}, 'Table: ' + title), this.table.node),
+    );
     this.config = config;
   }
   // Datasets are replaced in place; the chart is made when it is first shown.
@@ -97,16 +100,24 @@ class Figure {
   }
   options() {
     const base = this.config.options;
-    const soft = style('--soft'), rule = style('--rule');
+    const soft = style('--soft'),
+      rule = style('--rule');
     const scales = {};
     for (const [name, scale] of Object.entries(base.scales)) {
       scales[name] = {
-        ...scale, ticks: {...scale.ticks, color: soft}, grid: {color: rule, borderColor: rule},
+        ...scale,
+        ticks: {...scale.ticks, color: soft},
+        grid: {color: rule, borderColor: rule},
         title: {display: true, color: soft, ...scale.title},
       };
     }
     return {
-      ...base, scales, animation: false, responsive: true, maintainAspectRatio: false, normalized: true,
+      ...base,
+      scales,
+      animation: false,
+      responsive: true,
+      maintainAspectRatio: false,
+      normalized: true,
       plugins: {
         ...base.plugins,
         legend: {labels: {color: style('--text'), boxWidth: 14, filter: (item) => !item.text.startsWith('_')}},

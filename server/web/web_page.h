@@ -9,8 +9,9 @@
 
 namespace octet::server {
 
-// The answer for "/" and for what the page loads (page.css, view.js, page.js, chart.js); nullopt for any other path. The page
-// reads its figures from /api/v1/variants and nothing from elsewhere, which its Content-Security-Policy enforces.
+// The answer for "/" and for what the page loads (page.css, view.js, page.js, chart.js); nullopt for any other path.
+// The page reads its figures from /api/v1/variants and nothing from elsewhere, which its Content-Security-Policy
+// enforces.
 std::optional<HttpResponse> WebPage(absl::string_view path);
 
 }  // namespace octet::server

@@ -3,6 +3,7 @@
 
 usage: compare_test.py OCTET SOURCE STUBS     Speed is not asserted, only that figures fit together.
 """
+
 import html.parser
 import json
 import pathlib
@@ -38,11 +39,14 @@ def run(*arguments, expect=0):
 
 def idx(name, offset, shape):
     import gzip  # pylint: disable=import-outside-toplevel
+
     return np.frombuffer(gzip.decompress((DATASET / name).read_bytes()), np.uint8, offset=offset).reshape(shape)
 
 
 def sqnr(reference, found):
-    return 10 * np.log10(np.sum(reference.astype(np.float64) ** 2) / np.sum((reference - found).astype(np.float64) ** 2))
+    return 10 * np.log10(
+        np.sum(reference.astype(np.float64) ** 2) / np.sum((reference - found).astype(np.float64) ** 2)
+    )
 
 
 class Page(html.parser.HTMLParser):
@@ -74,8 +78,15 @@ with tempfile.TemporaryDirectory() as folder:
     version = folder / "models" / "net" / "1"
     version.mkdir(parents=True)
     shutil.copy(source / "models/fashion-mnist/model.onnx", version / "model.onnx")
-    run("compress", version / "model.onnx", "--scheme=int8", f"--calibration={DATASET}/train-images-idx3-ubyte.gz",
-        "--max-samples=200", f"--out={version}/model.int8.onnx", "--threads=1")
+    run(
+        "compress",
+        version / "model.onnx",
+        "--scheme=int8",
+        f"--calibration={DATASET}/train-images-idx3-ubyte.gz",
+        "--max-samples=200",
+        f"--out={version}/model.int8.onnx",
+        "--threads=1",
+    )
 
     images = idx("t10k-images-idx3-ubyte.gz", 16, (-1, 1, 28, 28))[:SAMPLES].astype(np.float32) / np.float32(255)
     labels = idx("t10k-labels-idx1-ubyte.gz", 8, (-1,))[:SAMPLES].astype(np.int64)
@@ -84,13 +95,24 @@ with tempfile.TemporaryDirectory() as folder:
     data = [f"--data={folder}/images.npy", f"--labels={folder}/labels.npy"]
 
     # In process: the model's folder, its highest version.
-    run("compare", folder / "models/net", "--variants=f32,int8", *data, *QUICK, "--layer-samples=8",
-        f"--json={folder}/local.json", f"--report={folder}/local.html")
+    run(
+        "compare",
+        folder / "models/net",
+        "--variants=f32,int8",
+        *data,
+        *QUICK,
+        "--layer-samples=8",
+        f"--json={folder}/local.json",
+        f"--report={folder}/local.html",
+    )
     local = json.loads((folder / "local.json").read_text())
     f32, int8 = local["variants"]
     assert (f32["name"], int8["name"], local["reference"], local["samples"]) == ("f32", "int8", "f32", SAMPLES)
 
-    peer = {v: np.concatenate(logits(version / f, images)) for v, f in [("f32", "model.onnx"), ("int8", "model.int8.onnx")]}
+    peer = {
+        v: np.concatenate(logits(version / f, images))
+        for v, f in [("f32", "model.onnx"), ("int8", "model.int8.onnx")]
+    }
     top = {v: scores.argmax(1) for v, scores in peer.items()}
     for row in (f32, int8):
         expected = np.mean(top[row["name"]] == labels)
@@ -120,7 +142,9 @@ with tempfile.TemporaryDirectory() as folder:
 
     # Layers: every product once, errors finite; the last one's result is the network's output.
     layers = local["layers"]
-    convolutions = [n for n in onnx.load(version / "model.onnx").graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
+    convolutions = [
+        n for n in onnx.load(version / "model.onnx").graph.node if n.op_type in ("Conv", "Gemm", "MatMul")
+    ]
     assert len(layers) == len(convolutions), (len(layers), len(convolutions))
     found = [layer["variants"][0]["sqnr_db"] for layer in layers]
     assert all(isinstance(db, float) and 10 < db < 120 for db in found), found
@@ -130,7 +154,8 @@ with tempfile.TemporaryDirectory() as folder:
         for side in (layer, layer["variants"][0]):
             assert sum(side["weights_histogram"]["counts"]) == layer["weights_elements"], layer["node"]
         assert sum(layer["activations_histogram"]["counts"]) == sum(
-            layer["variants"][0]["activations_histogram"]["counts"]), layer["node"]
+            layer["variants"][0]["activations_histogram"]["counts"]
+        ), layer["node"]
 
     page = Page((folder / "local.html").read_text())
     assert not page.loads and "script" not in page.counts, page.loads
@@ -139,14 +164,26 @@ with tempfile.TemporaryDirectory() as folder:
     # Against a server: the same answers; what a client cannot see is null and named.
     stub = harness.make_stubs(source, stubs)
     with harness.serving(octet, folder / "models", stub, "--threads=1") as server:
-        run("compare", "net", f"--server={server.grpc_address}", "--variants=f32,int8", *data, *QUICK,
-            f"--json={folder}/remote.json", f"--report={folder}/remote.html")
+        run(
+            "compare",
+            "net",
+            f"--server={server.grpc_address}",
+            "--variants=f32,int8",
+            *data,
+            *QUICK,
+            f"--json={folder}/remote.json",
+            f"--report={folder}/remote.html",
+        )
         missing = run("compare", "net", f"--server={server.grpc_address}", "--variants=f32,int3", *data, expect=1)
         assert "net@int3" in missing.stderr, missing.stderr
-        served = {v: np.concatenate([server.infer(f"net@{v}", {"image": image[None]})["logits"] for image in images])
-                  for v in ("f32", "int8")}
+        served = {
+            v: np.concatenate([server.infer(f"net@{v}", {"image": image[None]})["logits"] for image in images])
+            for v in ("f32", "int8")
+        }
     # The figures from the very answers, by their definitions.
-    assert output["top1_agreement"] == np.float64(f"{np.mean(served['f32'].argmax(1) == served['int8'].argmax(1)):.9g}")
+    assert output["top1_agreement"] == np.float64(
+        f"{np.mean(served['f32'].argmax(1) == served['int8'].argmax(1)):.9g}"
+    )
     assert abs(output["sqnr_db"] - sqnr(served["f32"], served["int8"])) < 1e-4, output
     a, b = served["f32"].astype(np.float64), served["int8"].astype(np.float64)
     cosine = np.mean((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)))
@@ -154,7 +191,11 @@ with tempfile.TemporaryDirectory() as folder:
     remote = json.loads((folder / "remote.json").read_text())
     far = remote["variants"][1]
     for key in ("top1_agreement", "top1_agreement_low", "sqnr_db", "cosine"):
-        assert abs(far["outputs"][0][key] - output[key]) < 1e-6 * max(1, abs(output[key])), (key, far["outputs"][0], output)
+        assert abs(far["outputs"][0][key] - output[key]) < 1e-6 * max(1, abs(output[key])), (
+            key,
+            far["outputs"][0],
+            output,
+        )
     assert far["accuracy"] == int8["accuracy"]
     assert far["weights_bytes"] == int8["weights_bytes"], (far, int8)
     for key in ("load_seconds", "walked_bytes_per_inference"):

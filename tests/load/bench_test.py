@@ -3,6 +3,7 @@
 
 usage: bench_test.py OCTET SOURCE STUBS     Speed is not asserted, only that counts fit together.
 """
+
 import concurrent.futures
 import json
 import math
@@ -25,8 +26,13 @@ messages, services = harness.make_stubs(source, stubs)
 
 def bench(folder, *arguments, expect=0):
     out = pathlib.Path(folder) / "bench.json"
-    run = subprocess.run([octet, "bench", *map(str, arguments), f"--json={out}", "--warm-up=200ms", "--duration=1s"],
-                         capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        [octet, "bench", *map(str, arguments), f"--json={out}", "--warm-up=200ms", "--duration=1s"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert run.returncode == expect, (arguments, run.stdout, run.stderr)
     return json.loads(out.read_text()) if expect == 0 else run.stderr
 
@@ -81,9 +87,13 @@ with tempfile.TemporaryDirectory() as folder:
     shutil.copy(source / "models/fashion-mnist/model.onnx", version / "model.onnx")
 
     with harness.serving(octet, folder / "models", (messages, services), "--threads=1") as server:
+
         def answered():
-            return sum(value for (name, labels), value in server.metrics().items()
-                       if name == "octet_requests_total" and ("outcome", "ok") in labels)
+            return sum(
+                value
+                for (name, labels), value in server.metrics().items()
+                if name == "octet_requests_total" and ("outcome", "ok") in labels
+            )
 
         before = answered()
         plot = folder / "plot.svg"
@@ -98,14 +108,18 @@ with tempfile.TemporaryDirectory() as folder:
         svg = plot.read_text()
         assert svg.count("<circle") == 8 and "http" not in svg.replace("http://www.w3.org/2000/svg", ""), svg
 
-        closed = bench(folder, "net", f"--address={server.grpc_address}", "--concurrency=1,4", "--batch=2", "--connections=2")
+        closed = bench(
+            folder, "net", f"--address={server.grpc_address}", "--concurrency=1,4", "--batch=2", "--connections=2"
+        )
         for window in closed["windows"]:
             check(window)
             assert window["succeeded"] > 0 and not window["errors"] and window["rate"] is None
         # The timer has milliseconds: an answer that is faster may still come through.
         late = bench(folder, "net", f"--address={server.grpc_address}", "--rates=50", "--timeout=1us")["windows"][0]
         check(late)
-        assert list(late["errors"]) == ["DEADLINE_EXCEEDED"] and late["errors"]["DEADLINE_EXCEEDED"] > late["succeeded"], late
+        assert (
+            list(late["errors"]) == ["DEADLINE_EXCEEDED"] and late["errors"]["DEADLINE_EXCEEDED"] > late["succeeded"]
+        ), late
         assert "nothing on" in bench(folder, "nothing", f"--address={server.grpc_address}", expect=1)
     assert "'0', expected" in bench(folder, "net", "--rates=0", expect=1)
 

@@ -1,4 +1,5 @@
 """Headless Chromium by its DevTools protocol: just what a test of a page needs."""
+
 import base64
 import contextlib
 import json
@@ -58,8 +59,11 @@ class Page:
     def picture(self, path):
         """The whole page as PNG."""
         size = self.send("Page.getLayoutMetrics")["cssContentSize"]
-        data = self.send("Page.captureScreenshot", captureBeyondViewport=True,
-                         clip={"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1})["data"]
+        data = self.send(
+            "Page.captureScreenshot",
+            captureBeyondViewport=True,
+            clip={"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1},
+        )["data"]
         pathlib.Path(path).write_bytes(base64.b64decode(data))
 
     def of(self, method):
@@ -67,10 +71,15 @@ class Page:
 
     def complaints(self):
         """What the console, scripts and policies complained about."""
-        return ([e["exceptionDetails"] for e in self.of("Runtime.exceptionThrown")] +
-                [e for e in self.of("Runtime.consoleAPICalled") if e["type"] in ("error", "warning", "assert")] +
-                [e["entry"] for e in self.of("Log.entryAdded") if e["entry"]["level"] in ("error", "warning")
-                 and "willReadFrequently" not in e["entry"]["text"]])  # that is about a test's own look at pixels
+        return (
+            [e["exceptionDetails"] for e in self.of("Runtime.exceptionThrown")]
+            + [e for e in self.of("Runtime.consoleAPICalled") if e["type"] in ("error", "warning", "assert")]
+            + [
+                e["entry"]
+                for e in self.of("Log.entryAdded")
+                if e["entry"]["level"] in ("error", "warning") and "willReadFrequently" not in e["entry"]["text"]
+            ]
+        )  # that is about a test's own look at pixels
 
 
 @contextlib.contextmanager
@@ -78,10 +87,25 @@ def chromium(width=1280, height=900):
     """A page of a fresh browser."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [shutil.which("chromium"), "--headless=new", "--remote-debugging-port=0", f"--user-data-dir={profile}",
-             f"--window-size={width},{height}", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
-             "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                shutil.which("chromium"),
+                "--headless=new",
+                "--remote-debugging-port=0",
+                f"--user-data-dir={profile}",
+                f"--window-size={width},{height}",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--disable-quic",
+                "about:blank",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             port = pathlib.Path(profile) / "DevToolsActivePort"
             deadline = time.monotonic() + START_SECONDS

@@ -3,6 +3,7 @@
 
 usage: page_test.py OCTET SOURCE STUBS PICTURES     Leaves pictures of the page, light and dark, in PICTURES.
 """
+
 import contextlib
 import json
 import pathlib
@@ -12,7 +13,12 @@ import subprocess
 import sys
 import tempfile
 
-octet, source, stubs, pictures = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
+octet, source, stubs, pictures = (
+    sys.argv[1],
+    pathlib.Path(sys.argv[2]),
+    pathlib.Path(sys.argv[3]),
+    pathlib.Path(sys.argv[4]),
+)
 sys.path[:0] = [str(source / "tests"), str(source / "tests/web")]
 import harness  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -91,7 +97,11 @@ def reading(page):
     bodies = {}
     for _ in range(40):
         read_at, figures = page.evaluate(f"[document.getElementById('server').dataset.readAt, {FIGURES}]")
-        asked = {e["requestId"] for e in page.of("Network.responseReceived") if e["response"]["url"].endswith("/api/v1/variants")}
+        asked = {
+            e["requestId"]
+            for e in page.of("Network.responseReceived")
+            if e["response"]["url"].endswith("/api/v1/variants")
+        }
         for ended in page.of("Network.loadingFinished"):
             request = ended["requestId"]
             if request in asked and request not in bodies:
@@ -126,16 +136,24 @@ def check_charts(page):
         assert seen["colours"] > 8, f"{title}: the canvas is blank"
         assert seen["label"].startswith(title + ". ") and len(seen["label"]) > len(title) + 10, seen["label"]
     for label, points in chart(page, "Latency")["sets"]:
-        assert [y for _, y in points] == sorted(y for _, y in points) and abs(points[-1][1] - 100) < 1e-6, (label, points)
+        assert [y for _, y in points] == sorted(y for _, y in points) and abs(points[-1][1] - 100) < 1e-6, (
+            label,
+            points,
+        )
     agreement = chart(page, "Top-1 agreement of output logits")["sets"]
     named = dict(agreement)
     assert set(named) == {"int8", "_lower", "_upper", "bound of int8"}, named
     assert len(named["int8"]) >= 2
-    for (x, value), (_, low), (_, high), (_, bound) in zip(*(named[k] for k in ("int8", "_lower", "_upper", "bound of int8")), strict=True):
+    for (x, value), (_, low), (_, high), (_, bound) in zip(
+        *(named[k] for k in ("int8", "_lower", "_upper", "bound of int8")), strict=True
+    ):
         assert x <= 0 and low <= value <= high and bound == 90, (x, low, value, high, bound)
     layers = dict(chart(page, "Error by layer")["sets"])["int8"]
     recorded = sorted(layer["sqnr_db"] for layer in by_name["int8"]["layers"])
-    assert [round(v, 6) for v in layers] == [round(v, 6) for v in recorded[:len(layers)]] and len(layers) > 3, (layers, recorded)
+    assert [round(v, 6) for v in layers] == [round(v, 6) for v in recorded[: len(layers)]] and len(layers) > 3, (
+        layers,
+        recorded,
+    )
 
 
 def luminance(colour):
@@ -146,12 +164,14 @@ def luminance(colour):
 
 def check_contrast(page):
     """Every text has WCAG's contrast of 4.5 with its ground."""
-    pairs = page.evaluate("""[...document.querySelectorAll('h1, h2, p, th, td, dt, dd, a, figcaption, small, summary, caption')]
+    pairs = page.evaluate(
+        """[...document.querySelectorAll('h1, h2, p, th, td, dt, dd, a, figcaption, small, summary, caption')]
         .filter((n) => n.textContent.trim() !== '').map((n) => {
           let ground = n;
           while (ground && getComputedStyle(ground).backgroundColor === 'rgba(0, 0, 0, 0)') ground = ground.parentElement;
           return [getComputedStyle(n).color, ground ? getComputedStyle(ground).backgroundColor : 'rgb(255, 255, 255)', n.outerHTML.slice(0, 80)];
-        })""")
+        })"""
+    )
     for text, ground, html in pairs:
         light, dark = sorted((luminance(text), luminance(ground)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground, html)
@@ -160,10 +180,16 @@ def check_contrast(page):
 
 def check_accessibility(page):
     nodes = page.send("Accessibility.getFullAXTree")["nodes"]
-    roles = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n.get("ignored") and "role" in n]
+    roles = [
+        (n["role"]["value"], n.get("name", {}).get("value", ""))
+        for n in nodes
+        if not n.get("ignored") and "role" in n
+    ]
     for role in ("banner", "main", "navigation", "contentinfo", "status", "table", "columnheader", "rowheader"):
         assert any(found == role for found, _ in roles), (role, sorted({r for r, _ in roles}))
-    assert all(name for role, name in roles if role in ("image", "img", "link", "heading", "region", "navigation", "table")), roles
+    assert all(
+        name for role, name in roles if role in ("image", "img", "link", "heading", "region", "navigation", "table")
+    ), roles
     assert not any(role == "button" for role, _ in roles)
     figures = page.evaluate("document.querySelectorAll('figure').length")
     assert sum(role in ("image", "img") for role, _ in roles) == figures > 4
@@ -173,7 +199,14 @@ def check_accessibility(page):
     assert page.evaluate("document.activeElement.className") == "skip"
     page.evaluate("document.querySelector('summary').focus()")
     for kind in ("keyDown", "keyUp"):
-        page.send("Input.dispatchKeyEvent", type=kind, windowsVirtualKeyCode=13, key="Enter", code="Enter", text="\r" if kind == "keyDown" else "")
+        page.send(
+            "Input.dispatchKeyEvent",
+            type=kind,
+            windowsVirtualKeyCode=13,
+            key="Enter",
+            code="Enter",
+            text="\r" if kind == "keyDown" else "",
+        )
     assert page.evaluate("document.querySelector('details').open")
     page.evaluate("document.querySelector('details').open = false; document.activeElement.blur()")
 
@@ -183,20 +216,49 @@ def serve_and_look(folder):
     version.mkdir(parents=True)
     shutil.copy(source / "models/fashion-mnist/model.onnx", version / "model.onnx")
     (version.parent / "config.pbtxt").write_text(CONFIG)
-    subprocess.run([octet, "compress", version / "model.onnx", "--scheme=int8", "--max-samples=60", "--threads=1",
-                    f"--calibration={DATASET}/train-images-idx3-ubyte.gz", f"--out={version}/model.int8.onnx"],
-                   check=True, capture_output=True)
+    subprocess.run(
+        [
+            octet,
+            "compress",
+            version / "model.onnx",
+            "--scheme=int8",
+            "--max-samples=60",
+            "--threads=1",
+            f"--calibration={DATASET}/train-images-idx3-ubyte.gz",
+            f"--out={version}/model.int8.onnx",
+        ],
+        check=True,
+        capture_output=True,
+    )
     stub = harness.make_stubs(source, stubs)
-    with harness.serving(octet, folder / "models", stub, "--threads=1") as server, browser.chromium(1280, 900) as page:
-        load = [subprocess.Popen([octet, "bench", f"fashion@{variant}", f"--address={server.grpc_address}", f"--rates={rate}",
-                                  "--duration=1h", f"--data={DATASET}/t10k-images-idx3-ubyte.gz"],
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                for variant, rate in (("int8", 60), ("f32", 10))]
+    with harness.serving(octet, folder / "models", stub, "--threads=1") as server, browser.chromium(
+        1280, 900
+    ) as page:
+        load = [
+            subprocess.Popen(
+                [
+                    octet,
+                    "bench",
+                    f"fashion@{variant}",
+                    f"--address={server.grpc_address}",
+                    f"--rates={rate}",
+                    "--duration=1h",
+                    f"--data={DATASET}/t10k-images-idx3-ubyte.gz",
+                ],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for variant, rate in (("int8", 60), ("f32", 10))
+        ]
         try:
             page.send("Page.navigate", url=f"http://{server.http_address}/")
             page.await_true("document.getElementById('status').textContent === 'Live.'")
-            page.await_true("Number(document.querySelector('[data-figure=\"int8/logits/comparisons\"]').textContent) > 5", 100)
-            page.await_true("Chart.getChart(document.querySelectorAll('figure canvas')[2]).data.datasets[0].data.length > 4")
+            page.await_true(
+                "Number(document.querySelector('[data-figure=\"int8/logits/comparisons\"]').textContent) > 5", 100
+            )
+            page.await_true(
+                "Chart.getChart(document.querySelectorAll('figure canvas')[2]).data.datasets[0].data.length > 4"
+            )
             for _ in range(3):
                 body, figures = reading(page)
                 check_figures(figures, expected_figures(body["models"][0]["versions"][0]))
@@ -207,8 +269,11 @@ def serve_and_look(folder):
             check_figures(figures, {key: asked[key] for key in asked if key.endswith(("/file", "/weights"))})
             metrics = server.metrics()
             for variant in ("f32", "int8"):
-                weights = [value for (name, labels), value in metrics.items() if name == "octet_variant_memory_bytes"
-                           and {("variant", variant), ("kind", "weights")} <= labels]
+                weights = [
+                    value
+                    for (name, labels), value in metrics.items()
+                    if name == "octet_variant_memory_bytes" and {("variant", variant), ("kind", "weights")} <= labels
+                ]
                 if weights:
                     assert figures[f"{variant}/weights"] == as_bytes(weights[0]), (figures, weights)
             check_charts(page)
@@ -223,12 +288,20 @@ def serve_and_look(folder):
             assert grounds["dark"] < 0.05 < 0.9 < grounds["light"], grounds
             page.send("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
             page.await_true("innerWidth === 390")
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390, "the page is wider than a narrow screen"
+            assert (
+                page.evaluate("document.documentElement.scrollWidth") <= 390
+            ), "the page is wider than a narrow screen"
             page.picture(pictures / "narrow.png")
             # A guard that cannot hold: the page says who answers, and why.
-            subprocess.run([octet, "set", "guard", "fashion", "--min-sqnr-db=80", f"--address={server.grpc_address}"],
-                           check=True, capture_output=True, timeout=60)
-            page.await_true("document.querySelector('[role=alert]').textContent.includes('f32 answers for int8')", 150)
+            subprocess.run(
+                [octet, "set", "guard", "fashion", "--min-sqnr-db=80", f"--address={server.grpc_address}"],
+                check=True,
+                capture_output=True,
+                timeout=60,
+            )
+            page.await_true(
+                "document.querySelector('[role=alert]').textContent.includes('f32 answers for int8')", 150
+            )
             page.await_true("[...document.querySelectorAll('td.bad')].some((n) => n.textContent === 'tripped')")
             bounds = dict(chart(page, "SQNR of output logits")["sets"])["bound of int8"]
             assert bounds[-1][1] == 80, bounds
@@ -236,8 +309,11 @@ def serve_and_look(folder):
             page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
             page.await_true("innerWidth > 1000")
             page.picture(pictures / "tripped.png")
-            origins = {re.match(r"[a-z]+://[^/]*", e["request"]["url"])[0] for e in page.of("Network.requestWillBeSent")
-                       if not e["request"]["url"].startswith("data:")}
+            origins = {
+                re.match(r"[a-z]+://[^/]*", e["request"]["url"])[0]
+                for e in page.of("Network.requestWillBeSent")
+                if not e["request"]["url"].startswith("data:")
+            }
             assert not page.complaints(), page.complaints()
             assert origins == {f"http://{server.http_address}"}, origins
             assert server.get("/page.css")[0] == 200 and server.get("/nothing.js")[0] == 404
