@@ -352,6 +352,16 @@ absl::StatusOr<std::shared_ptr<const PackedWeights>> PackWeights(WeightStore& st
   }
 }
 
+absl::StatusOr<Buffer> UnpackedWeights(const dnnl::memory::desc& packed, const std::byte* weights,
+                                       const dnnl::memory::desc& plain) {
+  if (packed.get_dims() != plain.get_dims() || !CanUnpack(packed)) {
+    return absl::UnimplementedError("the weights were released after packing");
+  }
+  OCTET_ASSIGN_OR_RETURN(Buffer out, Buffer::Allocate(static_cast<int64_t>(plain.get_size())));
+  Unpack(packed, weights, plain, out.data());
+  return out;
+}
+
 absl::StatusOr<Buffer> ReorderedWeights(const dnnl::memory::desc& plain, const std::byte* weights,
                                         const dnnl::memory::desc& packed) {
   OCTET_ASSIGN_OR_RETURN(Buffer out, Buffer::Allocate(static_cast<int64_t>(packed.get_size())));

@@ -110,6 +110,11 @@ absl::StatusOr<std::shared_ptr<const PackedWeights>> PackWeights(WeightStore& st
 absl::StatusOr<Buffer> ReorderedWeights(const dnnl::memory::desc& plain, const std::byte* weights,
                                         const dnnl::memory::desc& packed);
 
+// The reverse: the elements of `packed` in the order of `plain`. Errors: kUnimplemented for layouts that cannot be read back
+// (those with compensation, without VNNI).
+absl::StatusOr<Buffer> UnpackedWeights(const dnnl::memory::desc& packed, const std::byte* weights,
+                                       const dnnl::memory::desc& plain);
+
 // Bytes of the elements of a layout, padding included.
 int64_t PaddedBytes(const dnnl::memory::desc& desc);
 

@@ -230,6 +230,19 @@ absl::StatusOr<dnnl::primitive_desc> ChooseCodesLayout(const WeightStore& store,
   return slow && tensor.valid() ? free : *shared;
 }
 
+// The s8 weights that the first copy of the codes decodes to: what is left of them once the tensor has been released.
+absl::StatusOr<Tensor> DecodedWeights(const WeightStore& store, absl::string_view prefix, const dnnl::memory::desc& plain,
+                                      const Shape& shape) {
+  const std::shared_ptr<const PackedWeights> first = store.FindFirst(prefix);
+  const auto* codes = first == nullptr ? nullptr : std::any_cast<CodeWeights>(&first->detail);
+  if (codes == nullptr) return absl::UnimplementedError("the weights were released after packing");
+  OCTET_ASSIGN_OR_RETURN(Buffer decoded, Buffer::Allocate(codes->stream.decoded_bytes()));
+  OpenMpFor alone(1);
+  DecodeStream(codes->stream, first->data.data(), &alone, decoded.data());
+  OCTET_ASSIGN_OR_RETURN(Buffer bytes, UnpackedWeights(codes->desc, decoded.data(), plain));
+  return Tensor::FromBuffer(DType::kS8, shape, std::move(bytes));
+}
+
 // Bytes of any meaning brought into the order of packed weights; what packing adds behind them is left out.
 template <typename T>
 absl::StatusOr<std::vector<T>> InPackedOrder(const std::vector<T>& values, const dnnl::memory::desc& plain,
@@ -366,6 +379,13 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const Kernel
     pd = choose(src);
   }
   OCTET_RETURN_IF_ERROR(pd.status());
+  if (codes != nullptr && !p.weights.tensor.valid() && IsReferenceImpl(ImplName(*pd))) {
+    // The layout of the codes falls to the reference for these shapes, 1,000 times slower, and the codes are gone: from here
+    // on the weights exist a second time, in 8 bits.
+    ConvParams s8 = p;
+    OCTET_ASSIGN_OR_RETURN(s8.weights.tensor, DecodedWeights(constants.store(), prefix, plan.weights_plain, p.weights_shape));
+    return Create(s8, env);
+  }
   const dnnl::memory::desc weights = pd->query_md(dnnl::query::weights_md);
   std::shared_ptr<const PackedWeights> packed;
   if (codes == nullptr) {

@@ -6,6 +6,7 @@
 // intermediate is exact below 2^24.
 #include "kernels/conv/conv.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "absl/strings/match.h"
@@ -699,6 +700,30 @@ TEST(ConvTest, BucketsShareOneCopyOfCodesAndSurviveTheRelease) {
   int copies = 0;
   for (const auto& [key, bytes] : store.Entries()) copies += absl::StrContains(key, "/conv_codes/");
   EXPECT_EQ(copies, 1);
+}
+
+// On AMX batch 32 of this shape refuses the layout that batch 1 packs: the codes' layout would fall to the reference.
+TEST(ConvTest, LaterBucketsOfCodesAvoidOneDnnsReferenceAfterTheRelease) {
+  if (!HasVnni()) GTEST_SKIP() << "codes need VNNI";
+  SetTeamSize(2);
+  WeightStore store;
+  const Case c{QuantSpec(DType::kU8, {}, 0.013f, 0, kNhwc), QuantSpec(DType::kU8, {}, 0.043f, 0, kNhwc), Bias::kF32, {}};
+  Geometry g{"3x3", 1, 96, 256, 1, {13, 13}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+  for (const int64_t batch : {1, 32}) {
+    g.batch = batch;
+    ConvParams p = MakeNarrow(g, c, Forms()[1]);
+    std::string refusal;
+    WeightStore own;
+    const Buffer want = RunNarrow(*ConvOfS8(p), "onednn", &refusal, &own);
+    if (batch > 1) p.weights.tensor = p.bias.tensor = Tensor();
+    const auto kernel = CreateConv(p, KernelEnv{&store, 2});
+    ASSERT_TRUE(kernel.ok()) << kernel.status();
+    EXPECT_THAT((*kernel)->implementation(), ::testing::Not(::testing::HasSubstr("ref"))) << batch;
+    const Buffer src = RandomOperand(p.src, 13);
+    Buffer got = InitialDst(p);
+    ASSERT_TRUE(RunOnce(**kernel, {src.data()}, got.data()).ok());
+    EXPECT_EQ(Difference(p.dst, want.data(), got.data(), 0), "") << batch;
+  }
 }
 
 }  // namespace
