@@ -21,7 +21,8 @@ ShareInterval WilsonInterval(int64_t hits, int64_t trials, double z) {
   const double centre = share + z * z / (2 * n);
   const double half = z * std::sqrt(share * (1 - share) / n + z * z / (4 * n * n));
   const double scale = 1 + z * z / n;
-  return {std::max(0.0, (centre - half) / scale), std::min(1.0, (centre + half) / scale)};
+  // Exact at the ends, where the two terms cancel but for rounding.
+  return {hits == 0 ? 0 : std::max(0.0, (centre - half) / scale), hits == trials ? 1 : std::min(1.0, (centre + half) / scale)};
 }
 
 int64_t TrialsFor(double share, double z) {

@@ -28,23 +28,18 @@ absl::StatusOr<std::vector<float>> Reals(const Tensor& codes, const QuantParams&
   return reals.ToF32();
 }
 
-// The codes with every alternative taken. Draws do that when all probabilities are 1, which steps cannot say: by hand.
+// The reals of the codes beside the stored ones; of decided weights those of the stored ones.
 absl::StatusOr<std::vector<float>> AlternativeReals(const graph::Value& value, const std::vector<int64_t>& steps) {
-  // Twice: those that step up, then those that step down, so that a type's range is never left.
   const std::vector<int64_t> codes = value.data->ToS64();
-  std::vector<float> out(codes.size());
-  const QuantParams& quant = *value.quant;
-  const Shape& shape = value.data->shape();
-  std::vector<float> levels(codes.size());
+  // Integers or levels in a wider type, which no step leaves, under the same scales and zero points.
+  QuantParams quant = *value.quant;
+  std::vector<int32_t> numbers(codes.size());
   for (size_t i = 0; i < codes.size(); ++i) {
     const int64_t code = codes[i] + (steps[i] > 0 ? 1 : steps[i] < 0 ? -1 : 0);
-    levels[i] = quant.levels.empty() ? static_cast<float>(code) : static_cast<float>(quant.levels[static_cast<size_t>(code)]);
+    numbers[i] = quant.levels.empty() ? static_cast<int32_t>(code) : quant.levels[static_cast<size_t>(code)];
   }
-  // Integers of a wider type with the same scales and zero points: what the codes stand for.
-  QuantParams plain = quant;
-  plain.levels.clear();
-  std::vector<int32_t> wide(levels.begin(), levels.end());
-  return Reals(Tensor::FromValues<int32_t>(DType::kS32, shape, wide), plain);
+  quant.levels.clear();
+  return Reals(Tensor::FromValues<int32_t>(DType::kS32, value.data->shape(), numbers), quant);
 }
 
 // Index of the output channel of element i of a product's weights.

@@ -74,16 +74,14 @@ absl::Status CheckAlternatives(const Value& weights) {
 
 double AlternativeProbability(int step, DType dtype) { return std::abs(step) / (2.0 * LargestStep(dtype)); }
 
-int64_t CountUndecided(const Value& weights) {
-  if (!weights.alternatives.has_value()) return 0;
+bool IsUndecided(const Value& weights) {
+  if (!weights.alternatives.has_value()) return false;
   const Tensor& steps = weights.alternatives->steps;
-  const absl::Span<const std::byte> all = BytesOfTensor(steps);
-  int64_t count = 0;
-  for (int64_t i = 0; i < steps.num_elements(); ++i) count += CodeAt(all, steps.dtype(), i) != 0 ? 1 : 0;
-  return count;
+  for (int64_t i = 0; i < steps.num_elements(); ++i) {
+    if (CodeAt(BytesOfTensor(steps), steps.dtype(), i) != 0) return true;
+  }
+  return false;
 }
-
-bool IsUndecided(const Value& weights) { return CountUndecided(weights) > 0; }
 
 // FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv): any fixed function would do.
 uint32_t StreamOf(absl::string_view name) {

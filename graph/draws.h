@@ -26,7 +26,6 @@ double AlternativeProbability(int step, DType dtype);
 
 // Some weight is not decided.
 bool IsUndecided(const Value& weights);
-int64_t CountUndecided(const Value& weights);
 
 // Tells tensors apart when drawing; stays the same through files.
 uint32_t StreamOf(absl::string_view name);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/statistics.h"
+
 namespace octet::server {
 namespace {
 
@@ -12,13 +14,8 @@ constexpr double kZ = 1.959964;  // two-sided 95 % of the normal distribution
 }  // namespace
 
 Estimate WilsonInterval(int64_t successes, int64_t trials) {
-  const double n = static_cast<double>(trials);
-  const double p = static_cast<double>(successes) / n;
-  const double z2 = kZ * kZ;
-  const double centre = (p + z2 / (2 * n)) / (1 + z2 / n);
-  const double half = kZ / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
-  // Exact at the ends, where the two terms cancel but for rounding.
-  return {p, successes == 0 ? 0 : std::max(0.0, centre - half), successes == trials ? 1 : std::min(1.0, centre + half)};
+  const ShareInterval interval = octet::WilsonInterval(successes, trials, kZ);
+  return {static_cast<double>(successes) / static_cast<double>(trials), interval.low, interval.high};
 }
 
 void AgreementWindow::Add(const OutputAgreement& agreement, absl::Time now) {
