@@ -52,6 +52,15 @@ absl::Status BoundPlan::Run() {
   return absl::OkStatus();
 }
 
+absl::Status BoundPlan::RunGivingWay(absl::FunctionRef<absl::Status()> go_on) {
+  OCTET_RETURN_IF_ERROR(CheckTeam());
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    OCTET_RETURN_IF_ERROR(go_on());
+    OCTET_RETURN_IF_ERROR(RunStep(i));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status BoundPlan::RunTimed(absl::Span<double> seconds) {
   OCTET_RETURN_IF_ERROR(CheckTeam());
   if (seconds.size() != steps_.size()) {

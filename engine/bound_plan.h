@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/buffer.h"
@@ -22,7 +23,9 @@ class BoundPlan {
 
   // Must be called on a thread with the plan's team size.
   absl::Status Run();
-  // The same, adding the time of step i to seconds[i].
+  // The same, asking before each step whether to go on; ends with what `go_on` returns when that is an error.
+  absl::Status RunGivingWay(absl::FunctionRef<absl::Status()> go_on);
+  // The same as Run, adding the time of step i to seconds[i].
   absl::Status RunTimed(absl::Span<double> seconds);
 
   std::byte* input(size_t i) const { return At(plan_.input_buffers[i]); }

@@ -110,6 +110,39 @@ TEST(ProgramTest, FusesBatchNormReluAndResidualAndComputesTheSame) {
   EXPECT_THAT(ops, ::testing::Contains("Conv+Add+Relu"));
 }
 
+TEST(ProgramTest, ARunThatGivesWayAsksBeforeEachStepAndComputesTheSame) {
+  const GraphMaker m = ResidualGraph();
+  auto program = Program::Compile(m.g);
+  ASSERT_TRUE(program.ok()) << program.status();
+  const Tensor x = RandomTensor({1, 4, 6, 5}, 9);
+  auto expected = RunProgram(**program, {x});
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  auto specialisation = (*program)->Specialise({x.shape()}, 1);
+  ASSERT_TRUE(specialisation.ok()) << specialisation.status();
+  auto context = Context::Create(*specialisation);
+  ASSERT_TRUE(context.ok()) << context.status();
+  std::memcpy((*context)->input(0).data(), x.data(), static_cast<size_t>(x.size_bytes()));
+  size_t asked = 0;
+  const auto output = [&] {
+    const absl::Span<const std::byte> bytes = (*context)->output(0);
+    return std::vector<std::byte>(bytes.begin(), bytes.end());
+  };
+  ASSERT_TRUE((*context)->RunGivingWay([&] {
+    ++asked;
+    return absl::OkStatus();
+  }).ok());
+  EXPECT_EQ(asked, (*specialisation)->Steps().size());
+  ASSERT_EQ(output().size(), static_cast<size_t>((*expected)[0].size_bytes()));
+  EXPECT_EQ(std::memcmp(output().data(), (*expected)[0].data(), output().size()), 0);
+
+  asked = 0;
+  const absl::Status ended = (*context)->RunGivingWay([&] {
+    return ++asked == 2 ? absl::CancelledError("no more") : absl::OkStatus();
+  });
+  EXPECT_EQ(ended, absl::CancelledError("no more"));
+  EXPECT_EQ(asked, 2u);
+}
+
 TEST(ProgramTest, ARowAloneEqualsItsRowInABatchAndWeightsArePackedOnce) {
   auto program = Program::Compile(ResidualGraph().g);
   ASSERT_TRUE(program.ok()) << program.status();

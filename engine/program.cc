@@ -139,6 +139,7 @@ class ContextImpl final : public Context {
   }
   const Shape& output_shape(int i) const override { return plan().outputs[static_cast<size_t>(i)].shape; }
   absl::Status Run() override { return bound_->Run(); }
+  absl::Status RunGivingWay(absl::FunctionRef<absl::Status()> go_on) override { return bound_->RunGivingWay(go_on); }
   absl::Status RunTimed(absl::Span<double> seconds) override { return bound_->RunTimed(seconds); }
   const Specialisation& specialisation() const override { return *specialisation_; }
 

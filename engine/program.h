@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
@@ -131,6 +132,13 @@ class Context {
   virtual const Shape& output_shape(int i) const = 0;
 
   virtual absl::Status Run() = 0;
+
+  // The same for work that gives way to other work: `go_on` is asked before each step and may wait. When it returns an
+  // error the run ends with it, and outputs hold nothing. (Where steps are not known beforehand it is asked before each stage.)
+  virtual absl::Status RunGivingWay(absl::FunctionRef<absl::Status()> go_on) {
+    const absl::Status status = go_on();
+    return status.ok() ? Run() : status;
+  }
 
   // The same, adding the time of step i to seconds[i]. Requires: one entry per step.
   virtual absl::Status RunTimed(absl::Span<double> seconds) {

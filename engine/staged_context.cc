@@ -90,10 +90,14 @@ class StagedContext final : public Context {
   }
 
   absl::Status Run() override {
+    return RunGivingWay([] { return absl::OkStatus(); });
+  }
+
+  absl::Status RunGivingWay(absl::FunctionRef<absl::Status()> go_on) override {
     last_ = nullptr;
     path_.clear();
     BoundStage* at = first_.get();
-    const absl::Status status = Walk(at);
+    const absl::Status status = Walk(at, go_on);
     Report();
     return status;
   }
@@ -101,9 +105,10 @@ class StagedContext final : public Context {
   const Specialisation& specialisation() const override { return *specialisation_; }
 
  private:
-  absl::Status Walk(BoundStage* at) {
+  absl::Status Walk(BoundStage* at, absl::FunctionRef<absl::Status()> go_on) {
     while (true) {
       path_.push_back(at);
+      OCTET_RETURN_IF_ERROR(go_on());
       OCTET_RETURN_IF_ERROR(at->plan->Run());
       if (at->stage->last()) break;
       std::vector<std::pair<ValueId, Tensor>> results;

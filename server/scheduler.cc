@@ -88,7 +88,7 @@ void Scheduler::Submit(const std::shared_ptr<VariantQueue>& queue, std::shared_p
         if (first) timer_.Signal();
       }
       queue->Push(std::move(job));
-      waiting_.fetch_add(1, std::memory_order_relaxed);
+      waiting_.fetch_add(1);
       work_.SignalAll();
       return;
     }
@@ -169,7 +169,7 @@ bool Scheduler::Idle(const VariantQueue& queue) const {
 }
 
 void Scheduler::Forget(const Job* job) {
-  waiting_.fetch_sub(1, std::memory_order_relaxed);
+  waiting_.fetch_sub(1);
   if (job->deadline < absl::InfiniteFuture()) deadlines_.erase({job->deadline, job});
 }
 
@@ -199,7 +199,7 @@ void Scheduler::RunTimer() {
         if (it == queue->pending().end()) continue;
         std::shared_ptr<Job> owned = *it;
         queue->Remove(job);
-        waiting_.fetch_sub(1, std::memory_order_relaxed);
+        waiting_.fetch_sub(1);
         absl::Status status = Expired(*owned);
         expired.push_back({queue, std::move(owned), std::move(status)});
         break;
@@ -235,6 +235,7 @@ bool Scheduler::NextWork(Work* work, std::vector<Finished>* failed, absl::Time* 
     }
     *wake = std::min(*wake, plan.wake);
     if (plan.bucket == nullptr) continue;
+    running_.fetch_add(1);  // before the requests stop waiting: busy() sees one or the other
     for (const auto& job : plan.jobs) Forget(job.get());
     ++queue->running;
     ++plan.bucket->lent;
@@ -290,7 +291,11 @@ void Scheduler::RunSlot() {
     idle_.SignalAll();
     mu_.Unlock();
     Finish(std::move(failed));
-    if (found) Execute(std::move(work));
+    if (found) {
+      Execute(std::move(work));
+      running_.fetch_sub(1);
+      if (waiting_.load() == 0) options_.slot_freed();
+    }
     mu_.Lock();
   }
   mu_.Unlock();

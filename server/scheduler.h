@@ -35,6 +35,7 @@ struct SchedulerOptions {
   int slots = 1;
   int threads_per_slot = 1;
   ContextFactory make_context;  // required
+  std::function<void()> slot_freed = [] {};  // a slot has ended a batch and nothing waits; called without locks
 };
 
 // Thread-safe.
@@ -66,8 +67,8 @@ class Scheduler {
   void Stop(absl::Time deadline);
 
   int QueueDepth(const VariantQueue& queue) const;
-  // Requests that wait, over all queues; takes no lock.
-  int waiting() const { return waiting_.load(std::memory_order_relaxed); }
+  // Every slot runs a batch, or requests wait; takes no lock.
+  bool busy() const { return waiting_.load() > 0 || running_.load() >= options_.slots; }
   int slots() const { return options_.slots; }
   int threads_per_slot() const { return options_.threads_per_slot; }
 
@@ -112,7 +113,8 @@ class Scheduler {
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
-  std::atomic<int> waiting_{0};
+  std::atomic<int> waiting_{0};  // requests, over all queues
+  std::atomic<int> running_{0};  // slots that run a batch
   std::vector<std::thread> threads_;
 };
 

@@ -68,7 +68,7 @@ class SchedulerTest : public ::testing::Test {
   void Start(int slots = 1, int64_t max_batch = 8, absl::Duration delay = absl::ZeroDuration(),
              int max_queued = 100) {
     scheduler_ =
-        std::make_unique<Scheduler>(SchedulerOptions{slots, 1, FakeFactory()}, &clock_, &loader_);
+        std::make_unique<Scheduler>(SchedulerOptions{slots, 1, FakeFactory(), slot_freed_}, &clock_, &loader_);
     QueueSpec spec;
     spec.model_version = "1";
     spec.variant = "f32";
@@ -83,6 +83,8 @@ class SchedulerTest : public ::testing::Test {
   void Prepare(std::initializer_list<int64_t> rows) {
     for (int64_t r : rows) ASSERT_TRUE(scheduler_->Prepare(queue_.get(), r).ok());
   }
+
+  std::function<void()> slot_freed_ = [] {};
 
   std::shared_ptr<Answer> Submit(std::vector<float> values,
                                  absl::Duration timeout = absl::InfiniteDuration()) {
@@ -358,6 +360,30 @@ TEST_F(SchedulerTest, ManyClientsOnSeveralSlotsEachGetTheirOwnAnswer) {
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(wrong, 0);
   EXPECT_EQ(observer_->outcomes().size(), 800u);
+}
+
+TEST_F(SchedulerTest, TellsWhenNoSlotIsFreeAndWhenOneIsAgain) {
+  Notification freed;
+  std::atomic<int> times{0};
+  slot_freed_ = [&] {
+    if (++times == 2) freed.Notify();
+  };
+  Start(2);
+  Prepare({1});
+  EXPECT_FALSE(scheduler_->busy());
+  program_->HoldRuns(true);
+  auto a = Submit({1, 2});
+  program_->AwaitHeld(1);
+  EXPECT_FALSE(scheduler_->busy());  // one of two runs
+  auto b = Submit({3, 4});
+  program_->AwaitHeld(2);
+  EXPECT_TRUE(scheduler_->busy());
+  EXPECT_EQ(times, 0);
+  program_->ReleaseRuns();
+  freed.WaitForNotification();
+  EXPECT_FALSE(scheduler_->busy());
+  a->done.WaitForNotification();
+  b->done.WaitForNotification();
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ class ServerImpl final : public Server {
         metrics_({options.version, cpu.isa, OnednnVersion(), threads * options.slots, options.slots}),
         in_flight_(options.max_in_flight_bytes),
         specialiser_(1, kMaxQueuedSpecialisations),
-        scheduler_({options.slots, threads, MakeEngineContext}, &clock_, &specialiser_),
+        scheduler_({options.slots, threads, MakeEngineContext, [this] { comparer_.SlotFreed(); }}, &clock_, &specialiser_),
         repository_({options.repository, options.default_max_batch, options.max_queued,
                      options.max_activation_bytes, options.memory_limit_bytes, cpu.isa, threads * options.slots},
                     &scheduler_, &metrics_, &clock_, &loader_),
@@ -145,7 +145,7 @@ OctetEnvironment ServerImpl::OctetServiceEnvironment() {
 ComparerOptions ServerImpl::ComparerHooks() {
   ComparerOptions hooks;
   hooks.make_context = MakeEngineContext;
-  hooks.busy = [this] { return scheduler_.waiting() > 0; };
+  hooks.busy = [this] { return scheduler_.busy(); };
   hooks.load_reference = [this](const VersionControl& control) {
     repository_.LoadReference(control.model(), control.version());
   };

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -21,7 +22,7 @@ namespace octet::server {
 namespace {
 
 constexpr absl::Duration kTick = absl::Seconds(1);       // housekeeping without replays
-constexpr absl::Duration kPoll = absl::Milliseconds(2);  // while requests wait for slots
+constexpr std::chrono::milliseconds kLongestNap(20);     // waiting for a slot; SlotFreed ends it
 constexpr size_t kMostContexts = 4;
 
 void RunAtLowestPriority() {
@@ -55,11 +56,8 @@ Comparer::Comparer(ComparerOptions options, Clock* clock, Loader* loader)
 Comparer::~Comparer() { Stop(); }
 
 void Comparer::Stop() {
-  {
-    absl::MutexLock lock(&mu_);
-    stopping_ = true;
-    stop_.SignalAll();
-  }
+  stopping_ = true;
+  SlotFreed();
   queue_.Stop();
   if (thread_.joinable()) thread_.join();
 }
@@ -81,12 +79,13 @@ void Comparer::Work() {
   contexts_.clear();
 }
 
-bool Comparer::AwaitQuiet(absl::Time until) {
-  while (options_.busy()) {
-    absl::MutexLock lock(&mu_);
-    const absl::Time now = clock_->Now();
-    if (stopping_ || now >= until) return false;
-    clock_->WaitUntil(&stop_, &mu_, std::min(until, now + kPoll));
+bool Comparer::AwaitFreeSlot(absl::Time until) {
+  while (options_.busy() && !stopping_) {
+    if (clock_->Now() >= until) return false;
+    waits_for_slot_ = true;
+    // A slot that was freed before the line above rang no bell.
+    if (options_.busy() && !stopping_) (void)slot_freed_.try_acquire_for(kLongestNap);
+    waits_for_slot_ = false;
   }
   return !stopping_;
 }
@@ -100,13 +99,15 @@ void Comparer::Handle(Replay replay) {
     if (control.reference_sampled() && !replay.by_reference) return Park(std::move(replay));
     return replay.pair->CountDropped();
   }
-  if (!AwaitQuiet(replay.answered_at + options_.limits.max_age) || !control.allowance().Affords(clock_->Now())) {
+  if (!AwaitFreeSlot(replay.answered_at + options_.limits.max_age) || !control.allowance().Affords(clock_->Now())) {
     return replay.pair->CountDropped();
   }
   const absl::Duration start = ThreadCpu();
   const absl::Status status = Run(&replay, variant, *target);
   control.allowance().Spend(ThreadCpu() - start);
-  if (!status.ok()) {
+  if (absl::IsCancelled(status)) {
+    replay.pair->CountDropped();
+  } else if (!status.ok()) {
     replay.pair->CountFailed();
     Log(Severity::kWarning, "comparison failed",
         {{"model", labels.model}, {"variant", labels.variant}, {"ran", variant}, {"error", status.ToString()}});
@@ -154,7 +155,10 @@ absl::Status Comparer::RunTimed(const Replay& replay, const std::string& variant
   engine::Context& context = *(*used)->context;
   OCTET_RETURN_IF_ERROR(AssembleBatch(signature, {&bound}, &context));
   const absl::Duration start = ThreadCpu();
-  OCTET_RETURN_IF_ERROR(context.Run());
+  const absl::Time until = clock_->Now() + options_.limits.max_age;
+  OCTET_RETURN_IF_ERROR(context.RunGivingWay([&] {
+    return AwaitFreeSlot(until) ? absl::OkStatus() : absl::CancelledError("no slot was free for too long");
+  }));
   *cpu = ThreadCpu() - start;
   ++(*used)->runs;
   return absl::OkStatus();
