@@ -312,6 +312,7 @@ void ServerImpl::Shutdown(absl::Duration drain) {
   // Refuses new requests with UNAVAILABLE while those accepted are answered. Only then the
   // transport is closed, a little later still: calls that reach gRPC after its shutdown began end
   // as CANCELLED, which clients do not retry.
+  service_.DrainStreams();
   scheduler_.Stop(deadline);
   if (grpc_ != nullptr) {
     absl::SleepFor(std::min(drain, kLameDuck));
