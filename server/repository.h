@@ -71,6 +71,9 @@ struct VariantEntry {
   std::optional<Eviction> evicted = std::nullopt;
 };
 
+// The entry of a variant that memory pressure (what it is short for: `pressure`) takes at `now`.
+VariantEntry EvictedEntry(const ServedVariant& served, absl::string_view pressure, absl::Time now);
+
 struct VersionEntry {
   std::map<std::string, VariantEntry> variants;
   std::string primary;    // as loaded: answers when the client names none

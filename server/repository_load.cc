@@ -193,6 +193,19 @@ absl::Status VersionLoader::CheckDigest(const std::string& source_sha256) {
       "stale_twin");
 }
 
+bool VersionLoader::LetOwnReferenceGo(const std::string& path, absl::string_view named) {
+  const std::string reference = settings_.reference.empty() ? "f32" : settings_.reference;
+  const auto it = entry_.variants.find(reference);
+  if (it == entry_.variants.end() || it->second.served == nullptr || named.empty() || named != settings_.primary ||
+      named == reference || settings_.traffic.weights.contains(reference)) {
+    return false;
+  }
+  const std::shared_ptr<const ServedVariant> served = std::move(it->second.served);
+  it->second = EvictedEntry(*served, absl::StrCat(path, " is to be loaded"), clock_->Now());
+  scheduler_->Close(served->queue);
+  return true;
+}
+
 absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
     const std::string& path, const std::string& named, std::string* variant) {
   const absl::Time start = clock_->Now();
@@ -205,7 +218,7 @@ absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
   const int64_t limit = options_.memory_limit_bytes;
   int64_t resident = options_.resident_bytes();
   absl::Status admitted = AdmitLoad(path, peak, resident, limit);
-  while (!admitted.ok() && make_room_ != nullptr && make_room_(path)) {
+  while (!admitted.ok() && ((make_room_ != nullptr && make_room_(path)) || LetOwnReferenceGo(path, named))) {
     resident = options_.resident_bytes();
     admitted = AdmitLoad(path, peak, resident, limit);
   }

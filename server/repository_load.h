@@ -32,7 +32,8 @@ class VersionLoader {
   // Frees memory for the file that it is given; false when there is nothing left to free.
   using MakeRoom = std::function<bool(const std::string& path)>;
 
-  // A file that the memory limit refuses is tried again while make_room frees something.
+  // A file that the memory limit refuses is tried again while make_room frees something; a primary at last in place of
+  // the reference that was loaded before it.
   // Errors: kNotFound (no model file), kInvalidArgument (the config names a variant that is not
   // there).
   absl::StatusOr<VersionEntry> Load(MakeRoom make_room);
@@ -49,6 +50,7 @@ class VersionLoader {
   absl::StatusOr<std::shared_ptr<const ServedVariant>> TryFile(const std::string& path,
                                                                const std::string& named,
                                                                std::string* variant);
+  bool LetOwnReferenceGo(const std::string& path, absl::string_view named);
   absl::Status CheckDigest(const std::string& source_sha256);
   void OpenQueue(ServedVariant* served);
   void LogLoaded(const ServedVariant& served) const;

@@ -43,6 +43,16 @@ bool Evictable(const VersionEntry& version) {
 
 }  // namespace
 
+VariantEntry EvictedEntry(const ServedVariant& served, absl::string_view pressure, absl::Time now) {
+  Log(Severity::kInfo, "reference evicted",
+      {{"model", served.labels.model},
+       {"version", served.labels.version},
+       {"variant", served.labels.variant},
+       {"why", absl::StrCat("memory pressure: ", pressure)}});
+  return {ModelState::kUnavailable, absl::StrCat("not in memory: memory pressure: ", pressure), nullptr,
+          Eviction{now, kRest, HeldBytes(served), served.file_bytes}};
+}
+
 void Repository::LoadReference(const std::string& model, const std::string& version) {
   (void)loader_->Schedule([this, model, version] { ChangeReference(model, version, true, ""); });
 }
@@ -77,20 +87,21 @@ void Repository::ChangeReference(const std::string& model, const std::string& ve
     return;
   }
   if (!Evictable(changed)) return;
-  const std::string reason =
-      pressure.empty() ? "octet.reference.residency is 'sampled'" : "memory pressure: " + pressure;
-  if (!pressure.empty()) ++evictions_;
   const std::shared_ptr<const ServedVariant> served = std::move(reference->second.served);
-  reference->second = {ModelState::kUnavailable, absl::StrCat("not in memory: ", reason), nullptr, std::nullopt};
-  // What is there for samples only comes back with the next ones.
-  if (!pressure.empty() && !changed.control->reference_sampled()) {
-    reference->second.evicted = Eviction{clock_->Now(), kRest, HeldBytes(*served), served->file_bytes};
+  if (pressure.empty()) {
+    const std::string reason = "octet.reference.residency is 'sampled'";
+    reference->second = {ModelState::kUnavailable, absl::StrCat("not in memory: ", reason), nullptr};
+    Log(Severity::kInfo, "reference evicted",
+        {{"model", model}, {"version", version}, {"variant", labels.variant}, {"why", reason}});
+  } else {
+    ++evictions_;
+    reference->second = EvictedEntry(*served, pressure, clock_->Now());
+    // What is there for samples only comes back with the next ones.
+    if (changed.control->reference_sampled()) reference->second.evicted.reset();
   }
   changed.control->SetTarget(changed.reference, std::nullopt);
   Swap(model, std::move(entry));
   scheduler_->Close(served->queue);
-  Log(Severity::kInfo, "reference evicted",
-      {{"model", model}, {"version", version}, {"variant", labels.variant}, {"why", reason}});
   ReturnMemory();
 }
 

@@ -44,7 +44,7 @@ class ResidencyTest : public ::testing::Test {
     RepositoryOptions options;
     options.root = root_.string();
     options.memory_limit_bytes = memory_limit_bytes;
-    options.resident_bytes = [this] { return kVariantBytes * static_cast<int64_t>(repository_->Served().size()); };
+    options.resident_bytes = [this] { return resident_bytes_(); };
     repository_ = std::make_unique<Repository>(options, &scheduler_, &metrics_, &clock_, loader_.get());
   }
   absl::Status Load(const std::string& model) {
@@ -70,6 +70,9 @@ class ResidencyTest : public ::testing::Test {
   bool HasReference(const std::string& model) { return repository_->Find(model, "", "f32").ok(); }
 
   fs::path root_;
+  std::function<int64_t()> resident_bytes_ = [this] {
+    return kVariantBytes * static_cast<int64_t>(repository_->Served().size());
+  };
   FakeClock clock_;
   Metrics metrics_{{"test", "isa", "onednn", 1, 1}};
   Loader specialiser_{1, 10};
@@ -128,6 +131,19 @@ TEST_F(ResidencyTest, ALoadMakesRoomBeforeItIsRefused) {
   EXPECT_TRUE(HasReference("a"));
   EXPECT_FALSE(HasReference("b"));
   EXPECT_TRUE(repository_->Find("c", "", "").ok());
+}
+
+TEST_F(ResidencyTest, APrimaryTakesThePlaceOfItsOwnReference) {
+  AddModel("a");
+  Start(100'000'000);
+  int look = 0;
+  resident_bytes_ = [&] { return look++ == 1 ? 99'000'000 : 0; };  // full once the reference is loaded
+  EXPECT_TRUE(Load("a").ok());
+  EXPECT_TRUE(repository_->Find("a", "", "").ok());
+  EXPECT_FALSE(HasReference("a"));
+  clock_.Advance(absl::Seconds(31));
+  Look(0, 100'000'000);
+  EXPECT_TRUE(HasReference("a"));
 }
 
 TEST_F(ResidencyTest, AnUnloadWaitsForWhatHoldsItsVariants) {
