@@ -189,8 +189,9 @@ void PrintReport(const CompressedFile& file) {
     layers.push_back({l.node, l.op, l.scheme, absl::StrCat(l.weights_elements), Bytes(l.weights_bytes), overflow,
                       Fixed(l.sqnr_db, 1)});
   }
-  std::printf("%s\n",
-              Table({"layer (worst first)", "op", "scheme", "weights", "bytes", "s16 overflow %", "SQNR dB"}, layers).c_str());
+  const std::vector<std::string> head = {"layer (worst first)", "op",      "scheme", "weights", "bytes",
+                                         "s16 overflow %",      "SQNR dB"};
+  std::printf("%s\n", Table(head, layers).c_str());
   for (const std::string& name : r.kept_float) std::printf("%s stays float\n", name.c_str());
   for (const std::string& note : r.notes) std::printf("%s\n", note.c_str());
   for (const compress::Trap& trap : r.traps) std::printf("warning: '%s': %s\n", trap.where.c_str(), trap.text.c_str());

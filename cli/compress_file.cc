@@ -42,7 +42,8 @@ absl::StatusOr<std::string> Serialize(const CompressResult& result, const std::s
   std::string layers, overflows;
   for (const compress::LayerReport& layer : result.report.layers) {
     if (!std::isfinite(layer.sqnr_db) || layer.node.find_first_of("\t\n") != std::string::npos) continue;
-    if (layer.overflow_share.value_or(0) > 0) absl::StrAppendFormat(&overflows, "%s\t%.3g\n", layer.node, *layer.overflow_share);
+    const double overflow = layer.overflow_share.value_or(0);
+    if (overflow > 0) absl::StrAppendFormat(&overflows, "%s\t%.3g\n", layer.node, overflow);
     absl::StrAppendFormat(&layers, "%s\t%s\t%s\t%.2f\n", layer.node, layer.op, layer.scheme, layer.sqnr_db);
   }
   if (!layers.empty()) g.metadata["ai.octet.layers"] = layers;

@@ -21,15 +21,16 @@ enum class Retry {
   kNever,    // reports it: for what measures servers
 };
 
-// Over several servers requests go round, and a server whose health says NOT_SERVING is left out; one server is asked whatever
-// its health says.
+// Over several servers requests go round, and a server whose health says NOT_SERVING is left out; one server is asked
+// whatever its health says.
 inline std::string ServiceConfigJson(absl::string_view target, Retry retry) {
   constexpr absl::string_view kRetry =
       R"("methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":5,"initialBackoff":"0.02s","maxBackoff":"1s",)"
       R"("backoffMultiplier":2,"retryableStatusCodes":["UNAVAILABLE"]}}])";
   constexpr absl::string_view kNoRetry = R"("methodConfig":[])";
   constexpr absl::string_view kRound = R"("loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":""},)";
-  return absl::StrCat("{", MeansSeveralServers(target) ? kRound : "", retry == Retry::kRefused ? kRetry : kNoRetry, "}");
+  const absl::string_view round = MeansSeveralServers(target) ? kRound : "";
+  return absl::StrCat("{", round, retry == Retry::kRefused ? kRetry : kNoRetry, "}");
 }
 
 }  // namespace octet::client

@@ -48,8 +48,8 @@ struct ClientOptions {
 class Client {
  public:
   // `address` is host:port or unix:path; or several servers, over which requests go round: dns:///name:port (every address of a
-  // headless service) or ipv4:address:port,address:port (client/balance.h). What a draining server refused is sent again unless
-  // `options` says not to. No proxy is used. Errors: kUnavailable, naming the address.
+  // headless service) or ipv4:address:port,address:port (client/balance.h). What a draining server refused is sent
+  // again unless `options` says not to. No proxy is used. Errors: kUnavailable, naming the address.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address,
                                                          const ClientOptions& options = {});
   ~Client();

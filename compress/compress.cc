@@ -158,7 +158,9 @@ absl::Status Compressor::StartDataFree(const Graph& graph, const Recipe& recipe,
   if (IsOn(c.migrate(), false) || IsOn(c.sequential(), false) || IsOn(c.bias_measured(), false) ||
       c.reduced_range() == Corrections::WHERE_NEEDED) {
     return absl::InvalidArgumentError(
-        absl::StrCat("scheme '", recipe.name(), "' corrects by samples (migrate, sequential, bias_measured or reduced_range WHERE_NEEDED): give some"));
+        absl::StrCat("scheme '", recipe.name(),
+                     "' corrects by samples (migrate, sequential, bias_measured, reduced_range WHERE_NEEDED): give "
+                     "some"));
   }
   OCTET_ASSIGN_OR_RETURN(graph_, Prepare(graph));
   products_ = FindProducts(graph_);

@@ -281,8 +281,8 @@ TEST(CompressTest, EverySchemeCompressesAndKeepsTheValuesApart) {
 // Conv (bright inputs, large weights of one sign: pairs overflow) - Relu - depthwise Conv whose channels differ.
 graph::Graph TrickyNetwork() {
   engine::GraphMaker m;
-  auto y = m.Node("Conv", {m.Input("image", {kUnknownDim, 2, 12, 12}), m.F32("w1", {8, 2, 1, 1}, std::vector<float>(16, 1))},
-                  "bright");
+  const auto image = m.Input("image", {kUnknownDim, 2, 12, 12});
+  auto y = m.Node("Conv", {image, m.F32("w1", {8, 2, 1, 1}, std::vector<float>(16, 1))}, "bright");
   y = m.Node("Relu", {y}, "r1");
   std::vector<float> uneven(8 * 9, 0.01f);
   for (size_t i = 0; i < 9; ++i) uneven[i] = 1;

@@ -36,10 +36,10 @@ struct SaturationReport {
 SaturationReport CheckSaturation(absl::Span<const int8_t> weights, int64_t columns, int64_t inputs,
                                  const CodeShares& codes);
 
-// The report of a product of a compressed graph; `src`: values of its source. Of a convolution's two orders of pairs (as
-// CheckSaturation has them, or across kernel positions, as oneDNN's kernels by matrix product walk an image of few
-// channels) the worse. Nothing when it is not computed as u8 x s8 with one scale per tensor or channel by oneDNN (weights
-// below 8 bits behind MatMul and Gemm have kernels that sum in s32) or as depthwise convolution (summed in s32 as well).
+// The report of a product of a compressed graph; `src`: values of its source. Of a convolution's two orders of pairs
+// (as CheckSaturation has them, or across kernel positions, as oneDNN's kernels by matrix product walk an image of few
+// channels) the worse; depthwise convolutions are summed in s32. Nothing when it is not computed as u8 x s8 by oneDNN
+// (weights below 8 bits behind MatMul and Gemm have kernels that sum in s32).
 std::optional<SaturationReport> SaturationOf(const graph::Graph& graph, const graph::Node& product,
                                              const StreamingHistogram& src);
 

@@ -15,8 +15,8 @@ absl::string_view NameOf(TrapKind kind) {
 
 std::string PerTensorRisk::Warning() const {
   return absl::StrFormat(
-      "%sits channels' largest weights differ by a factor of %.3g; with one scale for all %.0f %% of them keep fewer than "
-      "%d of %d bits: use a scale per channel, or equalize first",
+      "%sits channels' largest weights differ by a factor of %.3g; with one scale for all %.0f %% of them keep fewer "
+      "than %d of %d bits: use a scale per channel, or equalize first",
       depthwise ? "depthwise; " : "", spread, 100 * starved_share, bits - bits / 2, bits);
 }
 

@@ -18,7 +18,8 @@ std::optional<PerTensorRisk> RiskOf(const engine::GraphMaker& m, int bits = 8) {
 
 std::optional<PerTensorRisk> RiskOfDepthwise(const std::vector<float>& weights) {
   engine::GraphMaker m;
-  m.Output(m.Node("Conv", {m.Input("x", {1, 4, 8, 8}), m.F32("w", {4, 1, 3, 3}, weights)}, "y", {{"group", int64_t{4}}}));
+  const auto x = m.Input("x", {1, 4, 8, 8});
+  m.Output(m.Node("Conv", {x, m.F32("w", {4, 1, 3, 3}, weights)}, "y", {{"group", int64_t{4}}}));
   return RiskOf(m);
 }
 

@@ -174,8 +174,8 @@ TEST(ExportInOnnxRuntime, FoldsDecodeWeights) {
       Value w = MakeWeights(form, shape, 0, 1).value, y = x;
       w.name = "w";
       if (drawn) {  // a distribution of decided weights: the node and its function are there
-        w.alternatives = graph::Alternatives{
-            Tensor::FromValues<int8_t>(DType::kS8, shape, std::vector<int8_t>(static_cast<size_t>(NumElements(shape)), 0)), 1};
+        const std::vector<int8_t> decided(static_cast<size_t>(NumElements(shape)), 0);
+        w.alternatives = graph::Alternatives{Tensor::FromValues<int8_t>(DType::kS8, shape, decided), 1};
       }
       y.name = "y";
       y.shape = Shape{1, 8, 1, 1};

@@ -1,5 +1,5 @@
-// One inference, from the wire bytes of a ModelInferRequest to those of its answer: what ModelInfer and every message of
-// ModelStreamInfer are. Parser, admission by bytes, repository, scheduler, and the sample for comparison.
+// One inference, from the wire bytes of a ModelInferRequest to those of its answer: what ModelInfer and every message
+// of ModelStreamInfer are. Parser, admission by bytes, repository, scheduler, and the sample for comparison.
 #ifndef OCTET_SERVER_INFERENCE_H_
 #define OCTET_SERVER_INFERENCE_H_
 
@@ -40,7 +40,8 @@ class Inference {
   using Done = std::function<void(absl::StatusOr<grpc::Slice>)>;
 
   // `deadline`: the transport's; gRPC's "none" is the clock's last moment.
-  Inference(const InferEnvironment& environment, absl::Time deadline) : environment_(environment), deadline_(deadline) {}
+  Inference(const InferEnvironment& environment, absl::Time deadline)
+      : environment_(environment), deadline_(deadline) {}
   // To be called when the answer is sent: gives the request's bytes back and a sampled answer to the comparison.
   ~Inference();
 

@@ -1,5 +1,5 @@
-// Protobuf's JSON form of a message, with default values and the names of the .proto file: what Protobuf's own converter
-// writes, in a tenth of its time, as it walks the message instead of its serialized bytes through a type resolver.
+// Protobuf's JSON form of a message, with default values and the names of the .proto file: what Protobuf's own
+// converter writes, in a fraction of its time: it walks the message, not its serialized bytes through a type resolver.
 //
 //   64-bit integers are strings, enums their names, NaN and infinities "NaN" "Infinity" "-Infinity"; fields that know
 //   whether they are set are left out when they are not. Source: protobuf.dev/programming-guides/json.

@@ -93,7 +93,8 @@ TEST(JsonTest, DefaultsAreWrittenAndAbsentMessagesAreNot) {
   v1::Variant variant;
   variant.set_name("int8");
   EXPECT_THAT(ToJson(variant), AllOf(HasSubstr("\"name\":\"int8\""), HasSubstr("\"in_memory\":false"),
-                                     HasSubstr("\"rows\":\"0\""), HasSubstr("\"layers\":[]"), Not(HasSubstr("\"memory\""))));
+                                     HasSubstr("\"rows\":\"0\""), HasSubstr("\"layers\":[]")));
+  EXPECT_THAT(ToJson(variant), Not(HasSubstr("\"memory\"")));
   v1::Version version;
   (*version.mutable_weights())["a"] = std::numeric_limits<double>::quiet_NaN();
   EXPECT_THAT(ToJson(version), HasSubstr("\"weights\":{\"a\":\"NaN\"}"));

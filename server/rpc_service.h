@@ -1,5 +1,5 @@
-// GRPCInferenceService on gRPC's callback API: ModelInfer and ModelStreamInfer on raw bytes, everything else on generated
-// messages.
+// GRPCInferenceService on gRPC's callback API: ModelInfer and ModelStreamInfer on raw bytes, everything else on
+// generated messages.
 #ifndef OCTET_SERVER_RPC_SERVICE_H_
 #define OCTET_SERVER_RPC_SERVICE_H_
 

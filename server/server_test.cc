@@ -259,7 +259,9 @@ TEST_F(ServerTest, AStreamIsAnsweredInOrderAndOutlivesErrors) {
   for (; stream->Read(&response); ++answers) {
     EXPECT_EQ(response.infer_response().id(), absl::StrCat("id", answers));
     if (answers % 7 == 3 || answers % 7 > 4) {
-      EXPECT_THAT(response.error_message(), HasSubstr(answers % 7 == 3 ? "unknown model 'resnet'" : answers % 7 == 5 ? "raw content has 4 bytes" : "'timeout' must be"));
+      EXPECT_THAT(response.error_message(), HasSubstr(answers % 7 == 3   ? "unknown model 'resnet'"
+                                                      : answers % 7 == 5 ? "raw content has 4 bytes"
+                                                                         : "'timeout' must be"));
       const auto& parameters = response.infer_response().parameters();
       EXPECT_EQ(parameters.at("octet-code").string_param(), answers % 7 == 3 ? "NOT_FOUND" : "INVALID_ARGUMENT");
       EXPECT_EQ(parameters.at("octet-reason").string_param(), answers % 7 == 3 ? "not_found" : "invalid_argument");

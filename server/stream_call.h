@@ -1,11 +1,11 @@
-// One ModelStreamInfer call: every message is an inference of its own, batched with all others of the server; answers come
-// in the order of the requests.
+// One ModelStreamInfer call: every message is an inference of its own, batched with all others of the server; answers
+// come in the order of the requests.
 //
 // An inference that fails is answered by error_message, with the request's id and, as parameters of infer_response,
 // "octet-code" and "octet-reason"; the stream goes on. At most kMaxInFlight messages are between their arrival and the
-// departure of their answers: beyond that the stream is not read, and HTTP/2's flow control stops the client. The stream
-// ends with OK when the client has closed its side and all is answered, with UNAVAILABLE when the server drains, after
-// what it has read is answered. When the client cancels, or the call's deadline passes, waiting inferences are cancelled.
+// departure of their answers: beyond that the stream is not read, and HTTP/2's flow control stops the client. The
+// stream ends with OK when the client has closed its side and all is answered; with UNAVAILABLE when the server drains,
+// after what it has read is answered. When the client cancels, or the call's deadline passes, what waits is cancelled.
 #ifndef OCTET_SERVER_STREAM_CALL_H_
 #define OCTET_SERVER_STREAM_CALL_H_
 
@@ -47,7 +47,8 @@ class StreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   static constexpr size_t kMaxInFlight = 64;
 
   // `environment` and `open` outlive the call.
-  static StreamCall* Start(const InferEnvironment& environment, grpc::CallbackServerContext* context, OpenStreams* open);
+  static StreamCall* Start(const InferEnvironment& environment, grpc::CallbackServerContext* context,
+                           OpenStreams* open);
 
   void Drain();
 
@@ -68,8 +69,8 @@ class StreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
       : environment_(environment), context_(context), open_(open) {}
 
   void Answer(Message* message, grpc::ByteBuffer answer);
-  // Starts the reads and writes that can be started. Returns what the caller is to Finish with, without the lock, and to
-  // touch nothing after.
+  // Starts the reads and writes that can be started. Returns what the caller is to Finish with, without the lock, and
+  // touches nothing after.
   std::optional<grpc::Status> Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Continue();  // Advance and what it asks for
 

@@ -44,7 +44,8 @@ def warnings(text):
 
 
 def metadata(key):
-    shown = subprocess.run([OCTET, "inspect", str(work / "out.onnx")], capture_output=True, text=True, check=True).stdout
+    run = subprocess.run([OCTET, "inspect", str(work / "out.onnx")], capture_output=True, text=True, check=True)
+    shown = run.stdout
     found = re.search(rf"metadata: {re.escape(key)} = (.*?)(?=\nmetadata: |\Z)", shown, re.DOTALL)
     return found[1] if found else None
 

@@ -47,7 +47,8 @@ class AsyncClient:
     async def _do(self, call: Call[T], timeout: float | None) -> T:
         stub = self._stub if hasattr(self._stub, call.method) else self._octet
         try:
-            answer = await getattr(stub, call.method)(call.request, timeout=self._timeout if timeout is None else timeout)
+            seconds = self._timeout if timeout is None else timeout
+            answer = await getattr(stub, call.method)(call.request, timeout=seconds)
         except grpc.RpcError as error:
             raise from_rpc(error) from None
         return call.result(answer)

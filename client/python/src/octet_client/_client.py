@@ -55,7 +55,8 @@ class Client:
     def _do(self, call: Call[T], timeout: float | None) -> T:
         stub = self._stub if hasattr(self._stub, call.method) else self._octet
         try:
-            answer = getattr(stub, call.method)(call.request, timeout=self._timeout if timeout is None else timeout)
+            seconds = self._timeout if timeout is None else timeout
+            answer = getattr(stub, call.method)(call.request, timeout=seconds)
         except grpc.RpcError as error:
             raise from_rpc(error) from None
         return call.result(answer)
@@ -170,8 +171,8 @@ class Client:
         """Answers in the order of the requests, at most `in_flight` of them outstanding; `requests` is read as fast as
         answers are taken. A request that fails gives its OctetError in its place and the others go on.
 
-        Each is a call of its own, not a message of ModelStreamInfer: so they are spread over all servers and outlive the
-        server they were first sent to.
+        Each is a call of its own, not a message of ModelStreamInfer: so they are spread over all servers and outlive
+        the server they were first sent to.
         """
         if in_flight < 1:
             raise ValueError(f"in_flight must be at least 1, got {in_flight}")

@@ -1,4 +1,4 @@
-"""The unary methods, apart from how they are called: what each sends and what its answer means. Both clients use them."""
+"""The unary methods of both clients, apart from how they are called: what each sends and what its answer means."""
 from __future__ import annotations
 
 import dataclasses
@@ -73,8 +73,8 @@ def set_primary(model: str, variant: str, version: str) -> Call[Version]:
 
 
 def set_weights(model: str, weights: Mapping[str, float], version: str) -> Call[Version]:
-    return Call("SetWeights", _figures.request("SetWeightsRequest", model=model, version=version, weights=dict(weights)),
-                _figures.version_of)
+    request = _figures.request("SetWeightsRequest", model=model, version=version, weights=dict(weights))
+    return Call("SetWeights", request, _figures.version_of)
 
 
 def set_guard(model: str, version: str, variant: str, min_top1_agreement: float | None, min_sqnr_db: float | None,
