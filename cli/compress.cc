@@ -5,6 +5,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "base/cpu.h"
 #include "base/file.h"
@@ -14,6 +15,7 @@
 #include "cli/console.h"
 #include "cli/interrupt.h"
 #include "cli/pareto.h"
+#include "kernels/onednn_product.h"
 
 ABSL_FLAG(std::string, calibration, "", "compress, compare: samples (.npy, .npz, IDX, folder of images or .npy)");
 ABSL_FLAG(std::string, input_range, "0:1", "compress: values of the inputs, LOW:HIGH, when there are no samples");
@@ -33,7 +35,9 @@ ABSL_FLAG(bool, bias_correction, true, "compress: correct the mean shift of roun
 ABSL_FLAG(bool, equalize, false, "compress: equalize the channels of neighbouring layers first");
 ABSL_FLAG(bool, migrate, false, "compress: move outliers of normalized activations into weights first");
 ABSL_FLAG(bool, sequential, false, "compress: fit each layer behind the compressed layers before it");
-ABSL_FLAG(bool, reduced_range, false, "compress: 7-bit weights, for CPUs without VNNI");
+ABSL_FLAG(bool, reduced_range, false, "compress: 7-bit weights instead of int8, for CPUs without VNNI");
+ABSL_FLAG(bool, reduced_range_where_needed, false,
+          "compress: 7-bit weights in layers whose sums overflow on CPUs without VNNI");
 ABSL_FLAG(std::string, keep_float, "", "compress: comma-separated names of nodes that stay f32; * for any characters");
 ABSL_FLAG(double, held_back, 0, "compress: share of the samples used for comparison only (0: 0.2)");
 ABSL_FLAG(int64_t, max_samples, 0, "compress, replay: use at most this many samples (0: all; replay: 256)");
@@ -79,6 +83,7 @@ absl::Status ApplyFlags(compress::Recipe* recipe) {
   if (absl::GetFlag(FLAGS_equalize)) corrections->set_equalize(Corrections::ON);
   if (absl::GetFlag(FLAGS_migrate)) corrections->set_migrate(Corrections::ON);
   if (absl::GetFlag(FLAGS_sequential)) corrections->set_sequential(Corrections::ON);
+  if (absl::GetFlag(FLAGS_reduced_range_where_needed)) corrections->set_reduced_range(Corrections::WHERE_NEEDED);
   if (absl::GetFlag(FLAGS_reduced_range)) corrections->set_reduced_range(Corrections::ON);
   // In front of other rules: the first that matches decides.
   compress::Recipe kept;
@@ -157,15 +162,40 @@ void PrintTrials(const compress::SearchResult& search) {
   if (!search.trial.meets) std::printf("No network that was tried meets the target; the one that misses it least was written.\n\n");
 }
 
+// What sums of pairs in 16 bits do to the network on CPUs without VNNI: a warning where this is one.
+void PrintOverflows(const compress::CompressReport& report) {
+  int overflowing = 0;
+  const compress::LayerReport* worst = nullptr;
+  for (const compress::LayerReport& l : report.layers) {
+    if (l.overflow_share.value_or(0) == 0) continue;
+    ++overflowing;
+    if (worst == nullptr || *l.overflow_share > *worst->overflow_share) worst = &l;
+  }
+  if (worst == nullptr) return;
+  const bool here = !kernels::HasVnni();
+  std::printf(
+      "%s%d of %d layers overflow 16-bit sums of pairs%s, up to %.2g %% of the sums of '%s' (column s16 overflow)%s "
+      "--reduced_range_where_needed or --reduced_range\n",
+      here ? "warning: " : "", overflowing, static_cast<int>(report.layers.size()),
+      here ? ": this CPU has no VNNI" : " on CPUs without VNNI", 100 * *worst->overflow_share, worst->node.c_str(),
+      here ? ": compress with" : "; for such CPUs compress with");
+}
+
 void PrintReport(const CompressedFile& file) {
   const compress::CompressReport& r = file.report;
   std::vector<std::vector<std::string>> layers;
   for (const compress::LayerReport& l : r.layers) {
-    layers.push_back({l.node, l.op, l.scheme, absl::StrCat(l.weights_elements), Bytes(l.weights_bytes), Fixed(l.sqnr_db, 1)});
+    const std::string overflow = l.overflow_share.has_value() ? absl::StrFormat("%.2g", 100 * *l.overflow_share) : "-";
+    layers.push_back({l.node, l.op, l.scheme, absl::StrCat(l.weights_elements), Bytes(l.weights_bytes), overflow,
+                      Fixed(l.sqnr_db, 1)});
   }
-  std::printf("%s\n", Table({"layer (worst first)", "op", "scheme", "weights", "bytes", "SQNR dB"}, layers).c_str());
+  const std::vector<std::string> head = {"layer (worst first)", "op",      "scheme", "weights", "bytes",
+                                         "s16 overflow %",      "SQNR dB"};
+  std::printf("%s\n", Table(head, layers).c_str());
   for (const std::string& name : r.kept_float) std::printf("%s stays float\n", name.c_str());
   for (const std::string& note : r.notes) std::printf("%s\n", note.c_str());
+  for (const compress::Trap& trap : r.traps) std::printf("warning: '%s': %s\n", trap.where.c_str(), trap.text.c_str());
+  PrintOverflows(r);
   std::vector<std::vector<std::string>> outputs;
   for (const compress::OutputReport& o : r.outputs) {
     outputs.push_back({o.name, Fixed(100 * o.top1_agreement, 2), Fixed(o.sqnr_db, 1), Fixed(o.cosine, 5)});

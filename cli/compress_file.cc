@@ -33,22 +33,35 @@ absl::StatusOr<std::string> Serialize(const CompressResult& result, const std::s
         absl::StrFormat("top1_agreement=%.4f sqnr_db=%.2f cosine=%.6f samples=%d", o.top1_agreement, o.sqnr_db,
                         o.cosine, result.report.held_back_samples);
   }
-  std::string layers;
+  std::string warnings;
+  for (const compress::Trap& trap : result.report.traps) {
+    if (trap.where.find_first_of("\t\n") != std::string::npos) continue;
+    absl::StrAppend(&warnings, compress::NameOf(trap.kind), "\t", trap.where, "\t", trap.text, "\n");
+  }
+  if (!warnings.empty()) g.metadata["ai.octet.warnings"] = warnings;
+  std::string layers, overflows;
   for (const compress::LayerReport& layer : result.report.layers) {
     if (!std::isfinite(layer.sqnr_db) || layer.node.find_first_of("\t\n") != std::string::npos) continue;
+    const double overflow = layer.overflow_share.value_or(0);
+    if (overflow > 0) absl::StrAppendFormat(&overflows, "%s\t%.3g\n", layer.node, overflow);
     absl::StrAppendFormat(&layers, "%s\t%s\t%s\t%.2f\n", layer.node, layer.op, layer.scheme, layer.sqnr_db);
   }
   if (!layers.empty()) g.metadata["ai.octet.layers"] = layers;
+  if (!overflows.empty()) g.metadata["ai.octet.s16_overflows"] = overflows;
   return onnx_io::ExportModel(g);
 }
 
-compress::Measurements ReadMeasurements(const std::string& path) {
+// Empty when there is no such file. What cannot be read may be hours of work: whoever owns it decides.
+absl::StatusOr<compress::Measurements> ReadMeasurements(const std::string& path) {
   compress::Measurements measured;
-  const absl::StatusOr<std::shared_ptr<const Buffer>> bytes = ReadFile(path);
-  if (!bytes.ok()) return measured;
-  const std::string text(reinterpret_cast<const char*>((*bytes)->data()), static_cast<size_t>((*bytes)->size_bytes()));
-  // What cannot be read is measured again.
-  if (!google::protobuf::TextFormat::ParseFromString(text, &measured)) measured.Clear();
+  std::error_code ec;
+  if (!std::filesystem::exists(path, ec)) return measured;
+  OCTET_ASSIGN_OR_RETURN(const std::shared_ptr<const Buffer> bytes, ReadFile(path));
+  const std::string text(reinterpret_cast<const char*>(bytes->data()), static_cast<size_t>(bytes->size_bytes()));
+  if (!google::protobuf::TextFormat::ParseFromString(text, &measured)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, " holds no measurements of an earlier search, or was cut short: remove it to measure anew"));
+  }
   return measured;
 }
 
@@ -95,16 +108,17 @@ absl::StatusOr<CompressedFile> CompressFile(const CompressJob& job, const compre
     return file;
   }
   const std::string state = job.out + ".measured";
+  OCTET_ASSIGN_OR_RETURN(const compress::Measurements measured, ReadMeasurements(state));
   compress::SearchOptions search = *job.search;
   search.keep = [&](const CompressResult& result, const compress::Trial&) { return write(result); };
-  search.save = [&](const compress::Measurements& measured) { return WriteMeasurements(state, measured); };
+  search.save = [&](const compress::Measurements& now) { return WriteMeasurements(state, now); };
   search.float_bytes = file.float_bytes;
   search.file_bytes = [&](const CompressResult& result) -> absl::StatusOr<int64_t> {
     OCTET_ASSIGN_OR_RETURN(const std::string bytes, Serialize(result, digest));
     return static_cast<int64_t>(bytes.size());
   };
   absl::StatusOr<compress::SearchResult> found =
-      compress::Search(graph, *samples, job.recipe, options, search, ReadMeasurements(state));
+      compress::Search(graph, *samples, job.recipe, options, search, measured);
   if (!found.ok()) return Annotate(found.status(), job.model);
   if (!options.stop || !options.stop()) std::filesystem::remove(state);
   found->best.graph = {};

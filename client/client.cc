@@ -153,7 +153,8 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& addre
   // A connection of its own: two clients to one server share no HTTP/2 flow control.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetServiceConfigJSON(ServiceConfigJson(address));
+  arguments.SetServiceConfigJSON(ServiceConfigJson(address, options.retry));
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, options.retry == Retry::kRefused ? 1 : 0);
   // What is larger is not kept for a second attempt; by reference, not copied.
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, 64 << 20);
   const std::shared_ptr<grpc::Channel> channel =

@@ -13,6 +13,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/balance.h"
 #include "client/types.h"
 
 namespace octet::client {
@@ -37,6 +38,7 @@ class PreparedRequest {
 struct ClientOptions {
   absl::Duration connect_timeout = absl::Seconds(5);
   absl::Duration deadline = absl::Seconds(30);  // of each call that names none
+  Retry retry = Retry::kRefused;
 };
 
 // One server, or several of the same models. Errors of the calls: the server's code and message, with its `octet-reason` where
@@ -46,8 +48,8 @@ struct ClientOptions {
 class Client {
  public:
   // `address` is host:port or unix:path; or several servers, over which requests go round: dns:///name:port (every address of a
-  // headless service) or ipv4:address:port,address:port (client/balance.h). What a draining server refused is sent again. No
-  // proxy is used. Errors: kUnavailable, naming the address.
+  // headless service) or ipv4:address:port,address:port (client/balance.h). What a draining server refused is sent
+  // again unless `options` says not to. No proxy is used. Errors: kUnavailable, naming the address.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address,
                                                          const ClientOptions& options = {});
   ~Client();

@@ -333,6 +333,15 @@ TEST_F(ClientTest, DestructionWaitsForOutstandingCalls) {
   EXPECT_EQ(ended, 20);
 }
 
+TEST_F(ClientTest, DoesNotRetryWhenToldNotTo) {
+  ClientOptions options;
+  options.retry = Retry::kNever;
+  const auto once = Client::Connect(address_, options);
+  ASSERT_TRUE(once.ok()) << once.status();
+  EXPECT_EQ((*once)->Infer(Request("drains")).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(service_.infer_calls, 1);
+}
+
 TEST_F(ClientTest, SaysThatTheServerIsGone) {
   server_->Shutdown();
   EXPECT_EQ(client_->Live().status().code(), absl::StatusCode::kUnavailable);

@@ -19,6 +19,8 @@
 #include "compress/quantize_product.h"
 #include "compress/ranges.h"
 #include "compress/regions.h"
+#include "compress/saturation.h"
+#include "compress/traps.h"
 #include "engine/passes/passes.h"
 #include "engine/passes/patterns.h"
 #include "graph/batching.h"
@@ -34,6 +36,7 @@ using graph::ValueId;
 
 constexpr double kHeldBack = 0.2;
 constexpr int64_t kMeasuredBiasSamples = 128;
+constexpr char kFullRange[] = "int8", kReducedRange[] = "int7";
 
 bool IsOn(Corrections::Switch s, bool by_default) { return s == Corrections::DEFAULT ? by_default : s == Corrections::ON; }
 
@@ -62,7 +65,7 @@ std::string KeyOf(const Product& product, const LayerScheme& scheme) {
 // With 7 bits of weights two products of u8 x s8 fit 16 bits, which CPUs without VNNI sum in.
 LayerScheme EffectiveScheme(const Recipe& recipe, const Product& product) {
   LayerScheme scheme = SchemeOf(recipe, product);
-  if (IsOn(recipe.corrections().reduced_range(), false) && scheme.grid() == "int8") scheme.set_grid("int7");
+  if (IsOn(recipe.corrections().reduced_range(), false) && scheme.grid() == kFullRange) scheme.set_grid(kReducedRange);
   return scheme;
 }
 
@@ -152,9 +155,12 @@ absl::Status Compressor::StartDataFree(const Graph& graph, const Recipe& recipe,
   recipe_ = recipe;
   has_samples_ = false;
   const Corrections& c = recipe.corrections();
-  if (IsOn(c.migrate(), false) || IsOn(c.sequential(), false) || IsOn(c.bias_measured(), false)) {
+  if (IsOn(c.migrate(), false) || IsOn(c.sequential(), false) || IsOn(c.bias_measured(), false) ||
+      c.reduced_range() == Corrections::WHERE_NEEDED) {
     return absl::InvalidArgumentError(
-        absl::StrCat("scheme '", recipe.name(), "' corrects by samples (migrate, sequential or bias_measured): give some"));
+        absl::StrCat("scheme '", recipe.name(),
+                     "' corrects by samples (migrate, sequential, bias_measured, reduced_range WHERE_NEEDED): give "
+                     "some"));
   }
   OCTET_ASSIGN_OR_RETURN(graph_, Prepare(graph));
   products_ = FindProducts(graph_);
@@ -193,7 +199,7 @@ absl::Status Compressor::CorrectFloat(const Recipe& recipe) {
 Range Compressor::RangeOf(ValueId id, RangeMethod method, double percentile) {
   if (!has_samples_) return data_free_.at(id).range();
   const ChosenRange chosen = ChooseGuardedRange(statistics_.at(id).histogram, method, percentile);
-  if (!chosen.reason.empty()) run_notes_.push_back(absl::StrCat("'", graph_.value(id).name, "': ", chosen.reason));
+  if (!chosen.reason.empty()) run_traps_.push_back({TrapKind::kClippedRange, graph_.value(id).name, chosen.reason});
   return chosen.range;
 }
 
@@ -327,51 +333,82 @@ absl::Status Compressor::CorrectMeasured(const Recipe& recipe, Graph* working) {
   return CorrectBiasesMeasured(graph_, compressed, samples_, samples, options_, working);
 }
 
-absl::Status Compressor::Report(const Recipe& recipe, CompressResult* result) {
-  CompressReport& report = result->report;
-  std::vector<ValueId> results;
-  std::vector<const Product*> compressed;
+std::optional<double> Compressor::OverflowShareOf(const Graph& applied, const Product& product) const {
+  const auto it = statistics_.find(product.src);
+  if (it == statistics_.end()) return std::nullopt;
+  const std::optional<SaturationReport> report =
+      SaturationOf(applied, ProducerOf(applied, product.output), it->second.histogram);
+  return report.has_value() ? std::optional(report->expected_share) : std::nullopt;
+}
+
+Recipe Compressor::WithReducedRange(const Recipe& recipe, const Graph& applied) const {
+  Recipe reduced;
   for (const Product& p : products_) {
-    if (!IsCompressed(EffectiveScheme(recipe, p))) {
-      report.kept_float.push_back(p.name);
+    LayerScheme scheme = SchemeOf(recipe, p);
+    if (!IsCompressed(scheme) || scheme.grid() != kFullRange || OverflowShareOf(applied, p).value_or(0) == 0) continue;
+    scheme.set_grid(kReducedRange);
+    auto* rule = reduced.add_rules();
+    rule->set_node(p.name);
+    *rule->mutable_scheme() = scheme;
+  }
+  // In front of other rules: the first that matches decides.
+  Recipe result = recipe;
+  reduced.mutable_rules()->MergeFrom(recipe.rules());
+  result.mutable_rules()->Swap(reduced.mutable_rules());
+  result.mutable_corrections()->set_reduced_range(Corrections::OFF);
+  return result;
+}
+
+std::vector<Trap> Compressor::TrapsOf(const Recipe& recipe) const {
+  std::vector<Trap> traps = run_traps_;
+  for (const Product& p : products_) {
+    const LayerScheme scheme = EffectiveScheme(recipe, p);
+    if (!IsCompressed(scheme) || scheme.group() >= 0) continue;
+    const absl::StatusOr<Grid> grid = MakeGrid(scheme.grid());
+    const std::optional<PerTensorRisk> risk = FindPerTensorRisk(
+        p, MatrixOf(graph_, graph_.nodes[static_cast<size_t>(p.node)]), grid.ok() ? grid->bits : 8);
+    if (risk.has_value()) traps.push_back({TrapKind::kPerTensor, p.name, risk->Warning()});
+  }
+  return traps;
+}
+
+void Compressor::ReportLayers(const Recipe& recipe, const Graph& applied, CompressReport* report) const {
+  for (const Product& p : products_) {
+    const LayerScheme scheme = EffectiveScheme(recipe, p);
+    if (!IsCompressed(scheme)) {
+      report->kept_float.push_back(p.name);
       continue;
     }
-    compressed.push_back(&p);
-    results.push_back(p.result);
+    const graph::Value& weights = applied.value(ProducerOf(applied, p.output).inputs[1]);
+    report->layers.push_back(
+        {p.name, p.op, Describe(scheme), p.weights_elements,
+         weights.data->size_bytes() + static_cast<int64_t>(weights.quant->scale.size() * sizeof(float)),
+         OverflowShareOf(applied, p), NAN});
+  }
+}
+
+absl::Status Compressor::Compare(const Recipe& recipe, CompressResult* result) {
+  if (!has_samples_) return absl::OkStatus();
+  std::vector<ValueId> results;
+  for (const Product& p : products_) {
+    if (IsCompressed(EffectiveScheme(recipe, p))) results.push_back(p.result);
   }
   int64_t done = 0;
   const auto total = static_cast<int64_t>(held_.size());
-  Comparison comparison{std::vector<double>(results.size(), NAN), {}};
-  if (has_samples_) {
-    OCTET_ASSIGN_OR_RETURN(comparison,
-                           CompareGraphs(graph_, result->graph, results, samples_, held_, options_.threads,
-                                         [&] { return Tick(options_, "comparing", ++done, total); }));
-  }
-  for (size_t i = 0; i < compressed.size(); ++i) {
-    const Product& p = *compressed[i];
-    const LayerScheme scheme = EffectiveScheme(recipe, p);
-    const graph::Node& node = ProducerOf(result->graph, p.output);
-    const graph::Value& weights = result->graph.value(node.inputs[1]);
-    report.layers.push_back(
-        {p.name, p.op, Describe(scheme), p.weights_elements,
-         weights.data->size_bytes() + static_cast<int64_t>(weights.quant->scale.size() * sizeof(float)),
-         comparison.sqnr_db[i]});
-  }
-  std::stable_sort(report.layers.begin(), report.layers.end(),
+  OCTET_ASSIGN_OR_RETURN(const Comparison comparison,
+                         CompareGraphs(graph_, result->graph, results, samples_, held_, options_.threads,
+                                       [&] { return Tick(options_, "comparing", ++done, total); }));
+  std::vector<LayerReport>& layers = result->report.layers;
+  for (size_t i = 0; i < layers.size(); ++i) layers[i].sqnr_db = comparison.sqnr_db[i];
+  std::stable_sort(layers.begin(), layers.end(),
                    [](const LayerReport& a, const LayerReport& b) { return a.sqnr_db < b.sqnr_db; });
-  report.outputs = comparison.outputs;
-  report.notes = notes_;
-  report.notes.insert(report.notes.end(), run_notes_.begin(), run_notes_.end());
-  report.calibration_samples = static_cast<int64_t>(used_.size());
-  report.held_back_samples = total;
-  report.float_weights_bytes = ConstantBytes(graph_);
-  report.weights_bytes = ConstantBytes(result->graph);
+  result->report.outputs = comparison.outputs;
   return absl::OkStatus();
 }
 
-absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
-  OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
+absl::StatusOr<Graph> Compressor::Apply(const Recipe& recipe) {
   run_notes_.clear();
+  run_traps_.clear();
   OCTET_ASSIGN_OR_RETURN(Graph working, WithActivations(recipe));
   if (IsOn(recipe.corrections().sequential(), false)) {
     OCTET_RETURN_IF_ERROR(CompressInOrder(recipe, &working));
@@ -386,17 +423,38 @@ absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
     }
   }
   if (IsOn(recipe.corrections().bias_measured(), false)) OCTET_RETURN_IF_ERROR(CorrectMeasured(recipe, &working));
+  return working;
+}
+
+absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
+  OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
   CompressResult result;
   result.recipe = recipe;
+  OCTET_ASSIGN_OR_RETURN(Graph working, Apply(recipe));
+  if (recipe.corrections().reduced_range() == Corrections::WHERE_NEEDED) {
+    result.recipe = WithReducedRange(recipe, working);
+    if (result.recipe.rules_size() > recipe.rules_size()) {
+      OCTET_ASSIGN_OR_RETURN(working, Apply(result.recipe));
+    }
+  }
+  CompressReport& report = result.report;
+  ReportLayers(result.recipe, working, &report);
+  report.traps = TrapsOf(result.recipe);
+  report.notes = notes_;
+  report.notes.insert(report.notes.end(), run_notes_.begin(), run_notes_.end());
+  report.calibration_samples = static_cast<int64_t>(used_.size());
+  report.held_back_samples = held_back_samples();
+  SplitMatMulBias(&working);
+  working.RemoveDead();
+  OCTET_RETURN_IF_ERROR(working.Validate());
+  report.float_weights_bytes = ConstantBytes(graph_);
+  report.weights_bytes = ConstantBytes(working);
+  result.graph = std::move(working);
+  OCTET_RETURN_IF_ERROR(Compare(result.recipe, &result));
   if (has_samples_) {
     result.recipe.mutable_calibration()->set_sha256(digest_);
     result.recipe.mutable_calibration()->set_samples(static_cast<int64_t>(used_.size() + held_.size()));
   }
-  SplitMatMulBias(&working);
-  working.RemoveDead();
-  OCTET_RETURN_IF_ERROR(working.Validate());
-  result.graph = std::move(working);
-  OCTET_RETURN_IF_ERROR(Report(recipe, &result));
   return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "compress/recipe.h"
 #include "compress/regions.h"
 #include "compress/sample_cache.h"
+#include "compress/traps.h"
 #include "compress/weight_matrix.h"
 #include "data/sample_reader.h"
 #include "graph/graph.h"
@@ -32,6 +34,9 @@ namespace octet::compress {
 struct LayerReport {
   std::string node, op, scheme;
   int64_t weights_elements = 0, weights_bytes = 0;  // codes and scales
+  // Of sums of pairs in s16, as CPUs without VNNI make them: the share expected to overflow. Nothing where products are
+  // not u8 x s8, or without samples.
+  std::optional<double> overflow_share;
   double sqnr_db = 0;  // of its result against the float network's, everything before it compressed too; NaN without samples
 };
 
@@ -40,7 +45,8 @@ struct CompressReport {
   std::vector<LayerReport> layers;  // worst SQNR first
   std::vector<std::string> kept_float;
   std::vector<OutputReport> outputs;
-  std::vector<std::string> notes;  // traps that were found and what was done about them
+  std::vector<Trap> traps;         // that the recipe walked into
+  std::vector<std::string> notes;  // what else was done
   int64_t float_weights_bytes = 0, weights_bytes = 0;  // of all constants, as stored
 };
 
@@ -102,7 +108,15 @@ class Compressor {
   absl::Status CorrectMeasured(const Recipe& recipe, graph::Graph* working);
   absl::StatusOr<std::vector<float>> CorrectedBias(const Recipe& recipe, const Product& product,
                                                    const QuantizedMatrix& weights) const;
-  absl::Status Report(const Recipe& recipe, CompressResult* result);
+  // The graph with activations, weights and biases by `recipe`, values as in graph_.
+  absl::StatusOr<graph::Graph> Apply(const Recipe& recipe);
+  // WHERE_NEEDED: `recipe` with rules for the layers of `applied` whose sums overflow.
+  Recipe WithReducedRange(const Recipe& recipe, const graph::Graph& applied) const;
+  std::optional<double> OverflowShareOf(const graph::Graph& applied, const Product& product) const;
+  std::vector<Trap> TrapsOf(const Recipe& recipe) const;
+  // Layers of `applied`, without SQNR.
+  void ReportLayers(const Recipe& recipe, const graph::Graph& applied, CompressReport* report) const;
+  absl::Status Compare(const Recipe& recipe, CompressResult* result);
   // Output 0 of the float network on held-back sample i; valid until the next call.
   absl::StatusOr<const std::vector<float>*> FloatOutput(int64_t i);
 
@@ -114,7 +128,8 @@ class Compressor {
   std::vector<int64_t> used_, held_;
   std::string digest_;
   std::vector<std::string> notes_;      // of Create
-  std::vector<std::string> run_notes_;  // of the last Run
+  std::vector<std::string> run_notes_;  // of the last Apply
+  std::vector<Trap> run_traps_;
   absl::flat_hash_map<graph::ValueId, ValueStatistics> statistics_;
   bool has_samples_ = true;
   absl::flat_hash_map<graph::ValueId, DataFreeStatistics> data_free_;  // when there are no samples

@@ -278,6 +278,76 @@ TEST(CompressTest, EverySchemeCompressesAndKeepsTheValuesApart) {
   }
 }
 
+// Conv (bright inputs, large weights of one sign: pairs overflow) - Relu - depthwise Conv whose channels differ.
+graph::Graph TrickyNetwork() {
+  engine::GraphMaker m;
+  const auto image = m.Input("image", {kUnknownDim, 2, 12, 12});
+  auto y = m.Node("Conv", {image, m.F32("w1", {8, 2, 1, 1}, std::vector<float>(16, 1))}, "bright");
+  y = m.Node("Relu", {y}, "r1");
+  std::vector<float> uneven(8 * 9, 0.01f);
+  for (size_t i = 0; i < 9; ++i) uneven[i] = 1;
+  y = m.Node("Conv", {y, m.F32("w2", {8, 1, 3, 3}, uneven)}, "uneven",
+             {{"kernel_shape", std::vector<int64_t>{3, 3}}, {"group", int64_t{8}}});
+  m.Output(y);
+  return m.g;
+}
+
+const LayerReport& LayerOf(const CompressReport& report, const std::string& node) {
+  for (const LayerReport& l : report.layers) {
+    if (l.node == node) return l;
+  }
+  ADD_FAILURE() << "no layer " << node;
+  return report.layers[0];
+}
+
+TEST(CompressTest, OneScaleForUnevenChannelsIsATrap) {
+  MemorySamples samples(RandomSamples(8, {2, 12, 12}));
+  Recipe recipe = *MakeRecipe("int8-nearest");
+  auto result = Compress(TrickyNetwork(), samples, recipe, {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(result->report.traps.empty()) << result->report.traps[0].text;
+  recipe.mutable_layers()->set_group(-1);
+  result = Compress(TrickyNetwork(), samples, recipe, {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->report.traps.size(), 1u);
+  EXPECT_EQ(result->report.traps[0].kind, TrapKind::kPerTensor);
+  EXPECT_EQ(result->report.traps[0].where, "node_uneven");
+  EXPECT_THAT(result->report.traps[0].text, HasSubstr("88 % of them"));
+}
+
+TEST(CompressTest, SevenBitsWhereSumsOfPairsOverflow) {
+  MemorySamples samples(RandomSamples(8, {2, 12, 12}));
+  Recipe recipe = *MakeRecipe("int8-nearest");
+  auto result = Compress(TrickyNetwork(), samples, recipe, {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  // u + v > 32767 / 127 = 258 for codes that are even over 0..255: a bit less than half of all pairs.
+  EXPECT_NEAR(LayerOf(result->report, "node_bright").overflow_share.value(), 0.5, 0.05);
+  EXPECT_EQ(LayerOf(result->report, "node_uneven").overflow_share.value(), 0) << "depthwise products stand alone";
+  recipe.mutable_corrections()->set_reduced_range(compression::v1::Corrections::WHERE_NEEDED);
+  result = Compress(TrickyNetwork(), samples, recipe, {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(LayerOf(result->report, "node_bright").overflow_share.value(), 0);
+  EXPECT_THAT(LayerOf(result->report, "node_bright").scheme, HasSubstr("int7"));
+  EXPECT_THAT(LayerOf(result->report, "node_uneven").scheme, HasSubstr("int8"));
+  // The applied recipe says it by name: with it the same network comes out.
+  const std::string applied = RecipeText(result->recipe);
+  EXPECT_THAT(applied, HasSubstr("node_bright"));
+  auto again = Compress(TrickyNetwork(), samples, *ParseRecipe(applied), {});
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(RecipeText(again->recipe), applied);
+  EXPECT_EQ(again->report.outputs[0].sqnr_db, result->report.outputs[0].sqnr_db);
+}
+
+TEST(CompressTest, BytesOfMatricesAreTheirWeights) {
+  engine::GraphMaker m;
+  auto y = m.Node("MatMul", {m.Input("x", {kUnknownDim, 16}), m.Random("w", {16, 24}, 1)}, "product");
+  m.Output(m.Node("Add", {y, m.Random("b", {24}, 2)}, "y"));
+  MemorySamples samples(RandomSamples(8, {16}));
+  auto result = Compress(m.g, samples, *MakeRecipe("int8-nearest"), {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->report.layers[0].weights_bytes, 16 * 24 + 24 * 4);
+}
+
 TEST(CompressTest, LaterLayersMakeUpForEarlierOnes) {
   // The same grids, each layer alone or behind the compressed ones before it.
   double sqnr[2];

@@ -211,6 +211,12 @@ absl::Status ValidateRecipe(const Recipe& r) {
   if (r.calibration().samples() < 0 || r.calibration().positions() < 0) {
     return absl::InvalidArgumentError("recipe: calibration counts must not be negative");
   }
+  const compression::v1::Corrections& set = r.corrections();
+  for (const auto value : {set.bias(), set.bias_measured(), set.equalize(), set.migrate(), set.sequential()}) {
+    if (value == compression::v1::Corrections::WHERE_NEEDED) {
+      return absl::InvalidArgumentError("recipe: WHERE_NEEDED is for reduced_range only, expected ON or OFF");
+    }
+  }
   const std::string& name = r.name();
   const bool legal = std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';

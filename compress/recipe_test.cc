@@ -82,5 +82,12 @@ TEST(Target, ReadsTermsWithUnits) {
   }
 }
 
+TEST(Recipe, OnlyTheRangeOfWeightsIsReducedWhereNeeded) {
+  EXPECT_TRUE(ParseRecipe("corrections { reduced_range: WHERE_NEEDED }").ok());
+  const absl::Status status = ParseRecipe("corrections { equalize: WHERE_NEEDED }").status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("reduced_range only"));
+}
+
 }  // namespace
 }  // namespace octet::compress

@@ -6,6 +6,9 @@
 #include <cstdlib>
 #include <vector>
 
+#include "compress/weight_matrix.h"
+#include "kernels/narrow_weights.h"
+
 namespace octet::compress {
 namespace {
 
@@ -106,6 +109,34 @@ SaturationReport CheckSaturation(absl::Span<const int8_t> weights, int64_t colum
   return report;
 }
 
-bool NeedsReducedRange(const SaturationReport& report, double tolerated) { return report.expected_share > tolerated; }
+std::optional<SaturationReport> SaturationOf(const graph::Graph& graph, const graph::Node& product,
+                                             const StreamingHistogram& src) {
+  const graph::Value& source = graph.value(product.inputs[0]);
+  const graph::Value& weights = graph.value(product.inputs[1]);
+  if (source.dtype != DType::kU8 || !source.quant.has_value() || !source.quant->per_tensor() || src.count() == 0 ||
+      !weights.is_constant() || !weights.quant.has_value()) {
+    return std::nullopt;
+  }
+  std::vector<int8_t> values;  // in the operand's order
+  if (weights.dtype == DType::kS8 && weights.quant->block == 0) {
+    const auto* data = reinterpret_cast<const int8_t*>(weights.data->data());
+    values.assign(data, data + weights.data->size_bytes());
+  } else if (kernels::IsNarrow(weights.dtype) && product.op == "Conv") {
+    const kernels::TensorSpec spec{weights.dtype, weights.data->shape(), kernels::Layout::kPlain, weights.quant};
+    const absl::StatusOr<kernels::ChannelScales> scales = kernels::FactorScales(spec);
+    if (!scales.ok()) return std::nullopt;  // runs in f32
+    absl::StatusOr<kernels::NarrowElements> elements = kernels::ExpandNarrow(spec, *scales, weights.data->data());
+    if (!elements.ok()) return std::nullopt;
+    values = std::move(elements->values);
+  } else {
+    return std::nullopt;
+  }
+  const IntegerMatrix matrix = InMatrixOrder(values, weights.data->shape(), product);
+  if (product.op == "Conv" && matrix.inputs == 1 && product.GetInt("group", 1) > 1) return SaturationReport{};
+  const CodeShares codes = CodeSharesOf(src, *source.quant);
+  const SaturationReport by_position = CheckSaturation(matrix.values, matrix.columns, matrix.inputs, codes);
+  const SaturationReport across = CheckSaturation(matrix.values, matrix.columns, matrix.columns, codes);
+  return across.expected_share > by_position.expected_share ? across : by_position;
+}
 
 }  // namespace octet::compress

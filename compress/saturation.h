@@ -8,10 +8,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "absl/types/span.h"
 #include "base/quantization.h"
 #include "compress/ranges.h"
+#include "graph/graph.h"
 
 namespace octet::compress {
 
@@ -34,8 +36,12 @@ struct SaturationReport {
 SaturationReport CheckSaturation(absl::Span<const int8_t> weights, int64_t columns, int64_t inputs,
                                  const CodeShares& codes);
 
-// True when more than `tolerated` of a layer's sums are expected to overflow.
-bool NeedsReducedRange(const SaturationReport& report, double tolerated = 0);
+// The report of a product of a compressed graph; `src`: values of its source. Of a convolution's two orders of pairs
+// (as CheckSaturation has them, or across kernel positions, as oneDNN's kernels by matrix product walk an image of few
+// channels) the worse; depthwise convolutions are summed in s32. Nothing when it is not computed as u8 x s8 by oneDNN
+// (weights below 8 bits behind MatMul and Gemm have kernels that sum in s32).
+std::optional<SaturationReport> SaturationOf(const graph::Graph& graph, const graph::Node& product,
+                                             const StreamingHistogram& src);
 
 }  // namespace octet::compress
 

@@ -1,4 +1,4 @@
-// Layers that one scale would ruin are named, others are not.
+// Layers that one scale would ruin are found, others are not.
 #include "compress/traps.h"
 
 #include <gmock/gmock.h>
@@ -11,37 +11,47 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST(PerTensorRisksTest, NamesTheDepthwiseLayerWhoseChannelsDiffer) {
-  engine::GraphMaker m;
-  const auto x = m.Input("x", {1, 4, 8, 8});
-  std::vector<float> even(4 * 9, 0.5f), uneven(4 * 9, 0.5f);
-  for (size_t i = 0; i < 9; ++i) uneven[i] = 100;    // the other three keep 8 - log2(200) < 1 bit
-  for (size_t i = 27; i < 36; ++i) uneven[i] = 0;    // a dead channel does not count
-  auto y = m.Node("Conv", {x, m.F32("w1", {4, 1, 3, 3}, even)}, "calm", {{"group", int64_t{4}}});
-  y = m.Node("Conv", {y, m.F32("w2", {4, 1, 3, 3}, uneven)}, "wild", {{"group", int64_t{4}}});
-  m.Output(y);
-  const std::vector<PerTensorRisk> risks = PerTensorRisks(m.g);
-  ASSERT_EQ(risks.size(), 1u);
-  EXPECT_THAT(risks[0].node, HasSubstr("node_wild"));
-  EXPECT_TRUE(risks[0].depthwise);
-  EXPECT_DOUBLE_EQ(risks[0].spread, 200);
-  EXPECT_DOUBLE_EQ(risks[0].starved_share, 2.0 / 3);
-  EXPECT_THAT(risks[0].Warning(), HasSubstr("(depthwise)"));
-  EXPECT_THAT(risks[0].Warning(), HasSubstr("67 %"));
+std::optional<PerTensorRisk> RiskOf(const engine::GraphMaker& m, int bits = 8) {
+  const std::vector<Product> products = FindProducts(m.g);
+  return FindPerTensorRisk(products[0], MatrixOf(m.g, m.g.nodes[static_cast<size_t>(products[0].node)]), bits);
 }
 
-TEST(PerTensorRisksTest, WorstFirstAndRowsOfMatricesToo) {
+std::optional<PerTensorRisk> RiskOfDepthwise(const std::vector<float>& weights) {
   engine::GraphMaker m;
-  const auto x = m.Input("x", {1, 3});
-  // Columns of [K, N] are the output channels: 1 of 4 and 2 of 4 starve.
-  auto y = m.Node("MatMul", {x, m.F32("a", {3, 4}, {1, 1, 1, 100, 1, 90, 90, 1, 90, 1, 1, 1})}, "a_out");
-  y = m.Node("MatMul", {y, m.F32("b", {4, 4}, {1, 1, 99, 100, 1, 1, 99, 1, 1, 1, 1, 1, 1, 1, 1, 1})}, "b_out");
-  m.Output(y);
-  const std::vector<PerTensorRisk> risks = PerTensorRisks(m.g);
-  ASSERT_EQ(risks.size(), 1u);
-  EXPECT_THAT(risks[0].node, HasSubstr("b_out"));
-  EXPECT_FALSE(risks[0].depthwise);
-  EXPECT_DOUBLE_EQ(risks[0].starved_share, 0.5);
+  const auto x = m.Input("x", {1, 4, 8, 8});
+  m.Output(m.Node("Conv", {x, m.F32("w", {4, 1, 3, 3}, weights)}, "y", {{"group", int64_t{4}}}));
+  return RiskOf(m);
+}
+
+TEST(PerTensorRiskTest, FindsTheDepthwiseLayerWhoseChannelsDiffer) {
+  std::vector<float> even(4 * 9, 0.5f), uneven(4 * 9, 0.5f);
+  for (size_t i = 0; i < 9; ++i) uneven[i] = 100;  // the other three keep 8 - log2(200) < 1 bit
+  for (size_t i = 27; i < 36; ++i) uneven[i] = 0;  // a dead channel does not count
+  EXPECT_FALSE(RiskOfDepthwise(even).has_value());
+  const std::optional<PerTensorRisk> risk = RiskOfDepthwise(uneven);
+  ASSERT_TRUE(risk.has_value());
+  EXPECT_TRUE(risk->depthwise);
+  EXPECT_DOUBLE_EQ(risk->spread, 200);
+  EXPECT_DOUBLE_EQ(risk->starved_share, 2.0 / 3);
+  EXPECT_THAT(risk->Warning(), HasSubstr("depthwise"));
+  EXPECT_THAT(risk->Warning(), HasSubstr("67 % of them keep fewer than 4 of 8 bits"));
+}
+
+TEST(PerTensorRiskTest, ColumnsOfMatricesAreChannelsToo) {
+  engine::GraphMaker m;
+  m.Output(m.Node("MatMul", {m.Input("x", {1, 3}), m.F32("w", {3, 4}, {1, 1, 9, 100, 1, 1, 9, 1, 1, 1, 1, 1})}, "y"));
+  const std::optional<PerTensorRisk> risk = RiskOf(m);
+  ASSERT_TRUE(risk.has_value());
+  EXPECT_FALSE(risk->depthwise);
+  EXPECT_DOUBLE_EQ(risk->starved_share, 0.5);
+  // Of 4 bits, 9 of 100 leaves fewer than 2, too.
+  EXPECT_DOUBLE_EQ(RiskOf(m, 4)->starved_share, 0.75);
+}
+
+TEST(PerTensorRiskTest, NothingIsAtRiskWithoutWeights) {
+  engine::GraphMaker m;
+  m.Output(m.Node("MatMul", {m.Input("x", {1, 3}), m.F32("w", {3, 4}, std::vector<float>(12, 0))}, "y"));
+  EXPECT_FALSE(RiskOf(m).has_value());
 }
 
 }  // namespace

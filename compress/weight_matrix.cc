@@ -147,6 +147,15 @@ WeightMatrix MatrixOf(const graph::Graph& graph, const graph::Node& node) {
   return m;
 }
 
+IntegerMatrix InMatrixOrder(absl::Span<const int8_t> elements, const Shape& shape, const graph::Node& node) {
+  const OperandLayout l = LayoutOf(shape, node);
+  IntegerMatrix m{l.positions * l.inputs, l.inputs, std::vector<int8_t>(elements.size())};
+  ForEach(l, [&](size_t from, int64_t r, int64_t c) {
+    m.values[static_cast<size_t>(r * m.columns + c)] = elements[from];
+  });
+  return m;
+}
+
 graph::Value ValueOf(const QuantizedMatrix& m, const graph::Graph& graph, const graph::Node& node) {
   const Shape shape = graph.value(node.inputs[1]).data->shape();
   const OperandLayout l = LayoutOf(shape, node);

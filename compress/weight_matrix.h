@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "compress/grid.h"
 #include "graph/graph.h"
 
@@ -50,6 +51,14 @@ struct QuantizedMatrix {
 
 // The weights of a Conv, Gemm or MatMul node with a constant f32 operand 1 (MatMul and Gemm: of rank 2).
 WeightMatrix MatrixOf(const graph::Graph& graph, const graph::Node& node);
+
+// Stored integers of an operand in the order of a WeightMatrix.
+struct IntegerMatrix {
+  int64_t columns = 0, inputs = 0;  // as of a WeightMatrix
+  std::vector<int8_t> values;       // [rows, columns]
+};
+// Requires: `elements` in the order of `shape`, the weights of a Conv, Gemm or MatMul node.
+IntegerMatrix InMatrixOrder(absl::Span<const int8_t> elements, const Shape& shape, const graph::Node& node);
 
 // The operand of `node` that holds `matrix`, without name: dtype, shape, quant and data as base/quantization.h says.
 // Integers in 5 to 8 bits are s8, in fewer bits s4; affine ones u4; all others u1, u2 or u4 codes with levels.

@@ -163,42 +163,42 @@ TEST(ExportInOnnxRuntime, FoldsDecodeWeights) {
   for (const WeightForm& form : WeightForms()) {
     if (form.levels == 0) continue;
     for (const bool drawn : {false, true}) {
-    SCOPED_TRACE(form.name);
-    if (drawn && form.vector > 1) continue;
-    const Shape shape = {8, 36, 3, 3};
-    Graph g;
-    Value x;
-    x.name = "x";
-    x.dtype = DType::kF32;
-    x.shape = Shape{1, 36, 3, 3};
-    Value w = MakeWeights(form, shape, 0, 1).value, y = x;
-    w.name = "w";
-    if (drawn) {  // a distribution of decided weights: the node and its function are there
-      w.alternatives = graph::Alternatives{
-          Tensor::FromValues<int8_t>(DType::kS8, shape, std::vector<int8_t>(static_cast<size_t>(NumElements(shape)), 0)), 1};
-    }
-    y.name = "y";
-    y.shape = Shape{1, 8, 1, 1};
-    const ValueId in = g.AddValue(x), weights = g.AddValue(w), out = g.AddValue(y);
-    g.inputs = {in};
-    g.outputs = {out};
-    g.nodes.push_back({"Conv", "", "conv", {in, weights}, {out}, {}});
-    const auto bytes = ExportModel(g);
-    ASSERT_TRUE(bytes.ok()) << bytes.status();
-    const std::string optimized =
-        (std::filesystem::temp_directory_path() / ("octet_ort_levels_" + std::to_string(getpid()))).string();
-    try {
-      Ort::Env env(ORT_LOGGING_LEVEL_ERROR, "octet");
-      Ort::SessionOptions options;
-      options.SetGraphOptimizationLevel(ORT_ENABLE_EXTENDED);
-      options.SetOptimizedModelFilePath(optimized.c_str());
-      Ort::Session session(env, bytes->data(), bytes->size(), options);
-    } catch (const Ort::Exception& e) {
-      FAIL() << e.what();
-    }
-    const auto ops = OperatorsOf(optimized);
-    std::filesystem::remove(optimized);
-    EXPECT_EQ(ops, (std::map<std::string, int>{{"Conv", 1}}));
+      SCOPED_TRACE(form.name);
+      if (drawn && form.vector > 1) continue;
+      const Shape shape = {8, 36, 3, 3};
+      Graph g;
+      Value x;
+      x.name = "x";
+      x.dtype = DType::kF32;
+      x.shape = Shape{1, 36, 3, 3};
+      Value w = MakeWeights(form, shape, 0, 1).value, y = x;
+      w.name = "w";
+      if (drawn) {  // a distribution of decided weights: the node and its function are there
+        const std::vector<int8_t> decided(static_cast<size_t>(NumElements(shape)), 0);
+        w.alternatives = graph::Alternatives{Tensor::FromValues<int8_t>(DType::kS8, shape, decided), 1};
+      }
+      y.name = "y";
+      y.shape = Shape{1, 8, 1, 1};
+      const ValueId in = g.AddValue(x), weights = g.AddValue(w), out = g.AddValue(y);
+      g.inputs = {in};
+      g.outputs = {out};
+      g.nodes.push_back({"Conv", "", "conv", {in, weights}, {out}, {}});
+      const auto bytes = ExportModel(g);
+      ASSERT_TRUE(bytes.ok()) << bytes.status();
+      const std::string optimized =
+          (std::filesystem::temp_directory_path() / ("octet_ort_levels_" + std::to_string(getpid()))).string();
+      try {
+        Ort::Env env(ORT_LOGGING_LEVEL_ERROR, "octet");
+        Ort::SessionOptions options;
+        options.SetGraphOptimizationLevel(ORT_ENABLE_EXTENDED);
+        options.SetOptimizedModelFilePath(optimized.c_str());
+        Ort::Session session(env, bytes->data(), bytes->size(), options);
+      } catch (const Ort::Exception& e) {
+        FAIL() << e.what();
+      }
+      const auto ops = OperatorsOf(optimized);
+      std::filesystem::remove(optimized);
+      EXPECT_EQ(ops, (std::map<std::string, int>{{"Conv", 1}}));
     }
   }
 }

@@ -6,25 +6,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/quoted.h"
 
 namespace octet::server {
 namespace {
-
-void AppendQuoted(std::string* out, absl::string_view text) {
-  out->push_back('"');
-  for (char c : text) {
-    const auto u = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out->push_back('\\');
-      out->push_back(c);
-    } else if (u < 0x20 || u == 0x7f) {
-      absl::StrAppendFormat(out, "\\u%04x", static_cast<unsigned>(u));
-    } else {
-      out->push_back(c);
-    }
-  }
-  out->push_back('"');
-}
 
 absl::string_view NameOf(Severity severity) {
   switch (severity) {
@@ -43,17 +28,17 @@ absl::string_view NameOf(Severity severity) {
 std::string FormatLog(absl::string_view time, Severity severity, absl::string_view message,
                       LogFields fields) {
   std::string line = "{\"time\":";
-  AppendQuoted(&line, time);
+  AppendQuoted(time, &line);
   line += ",\"severity\":";
-  AppendQuoted(&line, NameOf(severity));
+  AppendQuoted(NameOf(severity), &line);
   line += ",\"message\":";
-  AppendQuoted(&line, message);
+  AppendQuoted(message, &line);
   for (const auto& [key, value] : fields) {
     line.push_back(',');
-    AppendQuoted(&line, key);
+    AppendQuoted(key, &line);
     line.push_back(':');
     if (value.quoted()) {
-      AppendQuoted(&line, value.text());
+      AppendQuoted(value.text(), &line);
     } else {
       line += value.text();
     }

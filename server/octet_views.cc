@@ -6,7 +6,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "google/protobuf/util/json_util.h"
 #include "server/sample.h"
 
 namespace octet::server {
@@ -198,17 +197,6 @@ absl::StatusOr<v1::ListVariantsResponse> ListVariantsView(const OctetViewSource&
     for (const auto& [number, version] : entry->versions) FillVersion(source, version, now, out->add_versions());
   }
   return response;
-}
-
-absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.always_print_primitive_fields = true;
-  options.preserve_proto_field_names = true;
-  std::string json;
-  if (const auto status = google::protobuf::util::MessageToJsonString(message, &json, options); !status.ok()) {
-    return absl::InternalError(status.ToString());
-  }
-  return json;
 }
 
 }  // namespace octet::server

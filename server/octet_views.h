@@ -37,7 +37,6 @@ v1::OutputAgreement AgreementMessage(const std::string& output, const WindowSumm
 void FillMemory(const ServedVariant& served, v1::Memory* memory);
 
 // Protobuf's JSON with the proto's field names and zeros printed. Errors: kInternal.
-absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message);
 
 }  // namespace octet::server
 

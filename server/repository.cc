@@ -19,6 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr absl::Duration kMostWaitForRequests = absl::Seconds(2);  // that hold a variant which goes
+
 template <typename Map>
 std::string KeysOf(const Map& map) {
   constexpr size_t kMost = 20;
@@ -171,13 +173,13 @@ void Repository::Unload(const std::string& model, std::function<void(absl::Statu
 absl::Status Repository::LoadNow(const std::string& model) {
   if (stopping_)
     return WithReason(absl::UnavailableError("the server is shutting down"), "draining");
-  std::shared_ptr<const ModelEntry> old;
+  absl::StatusOr<ModelEntry> loaded = LoadModel(model);
+  std::shared_ptr<const ModelEntry> old;  // looked up only now: the load may have evicted its reference
   {
     absl::MutexLock lock(&mu_);
     auto it = models_.find(model);
     if (it != models_.end()) old = it->second;
   }
-  absl::StatusOr<ModelEntry> loaded = LoadModel(model);
   if (!loaded.ok()) {
     Log(Severity::kError, "model not loaded",
         {{"model", model}, {"error", loaded.status().ToString()}});
@@ -229,7 +231,8 @@ absl::StatusOr<ModelEntry> Repository::LoadModel(const std::string& model) {
   for (int64_t version : wanted) {
     VersionLoader loader(options_, settings, {model, absl::StrCat(version), ""}, scheduler_,
                          metrics_, clock_);
-    absl::StatusOr<VersionEntry> loaded = loader.Load();
+    absl::StatusOr<VersionEntry> loaded = loader.Load(
+        [this](const std::string& path) { return EvictLeastUsed(absl::StrCat(path, " is to be loaded")); });
     if (!loaded.ok()) {
       entry.reason = std::string(loaded.status().message());
       Log(Severity::kError, "version not loaded",
@@ -261,14 +264,25 @@ void Repository::Swap(const std::string& model, std::shared_ptr<const ModelEntry
   models_[model] = std::move(entry);
 }
 
+// Answered requests hold their variant until gRPC has let their calls go, slots until they have counted the batch: an
+// unload that did not wait for them would be through before the memory is back.
 void Repository::Retire(std::shared_ptr<const ModelEntry> entry) {
+  std::vector<std::weak_ptr<const void>> retired;
   for (const auto& [version, version_entry] : entry->versions) {
     version_entry.control->ClearTargets();
     for (const auto& [name, variant] : version_entry.variants) {
-      if (variant.served != nullptr) scheduler_->Close(variant.served->queue);
+      if (variant.served == nullptr) continue;
+      scheduler_->Close(variant.served->queue);
+      retired.push_back(variant.served);
+      retired.push_back(variant.served->program);
     }
   }
   entry.reset();
+  const auto gone = [](const std::weak_ptr<const void>& weak) { return weak.expired(); };
+  for (absl::Duration waited; waited < kMostWaitForRequests && !std::all_of(retired.begin(), retired.end(), gone);
+       waited += absl::Milliseconds(1)) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
   ReturnMemory();
 }
 

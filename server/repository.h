@@ -1,8 +1,8 @@
 // The model repository: what lies on disk, what is loaded, and which variant a name means.
 //
 //   <root>/<model>/config.pbtxt               optional
-//   <root>/<model>/<version>/model.onnx       the float original: variant f32 (int8 when it holds
-//   quantized operators) <root>/<model>/<version>/model.<variant>.onnx
+//   <root>/<model>/<version>/model.onnx       the float original: variant f32 (int8 when it holds quantized operators)
+//   <root>/<model>/<version>/model.<variant>.onnx
 //
 // Readers take a snapshot and never wait for a load: a new state is swapped in, the old one drained
 // after.
@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/cpu.h"
 #include "engine/program.h"
 #include "proto/model_config.pb.h"
 #include "server/clock.h"
@@ -55,11 +57,22 @@ struct ServedVariant {
   std::shared_ptr<UncertaintyWindow> uncertainty;  // of variants that draw several answers; else null
 };
 
+// What memory pressure took: it comes back when there is room for it again.
+struct Eviction {
+  absl::Time at;
+  absl::Duration rest;  // before it may come back; longer after each load that failed
+  int64_t held_bytes = 0, file_bytes = 0;
+};
+
 struct VariantEntry {
   ModelState state = ModelState::kLoading;
   std::string reason;  // why it is unavailable
   std::shared_ptr<const ServedVariant> served;
+  std::optional<Eviction> evicted = std::nullopt;
 };
+
+// The entry of a variant that memory pressure (what it is short for: `pressure`) takes at `now`.
+VariantEntry EvictedEntry(const ServedVariant& served, absl::string_view pressure, absl::Time now);
 
 struct VersionEntry {
   std::map<std::string, VariantEntry> variants;
@@ -93,6 +106,7 @@ struct RepositoryOptions {
   int64_t memory_limit_bytes = 0;                   // of the process (memory_admission.h); 0: none
   std::string isa;                                  // for the log
   int cpu_threads = 1;  // that compute: what octet.compare.max_cpu_share is a share of
+  std::function<int64_t()> resident_bytes = ResidentBytes;
 };
 
 // Thread-safe.
@@ -137,7 +151,8 @@ class Repository {
   void EvictReference(const std::string& model, const std::string& version, const std::string& pressure);
 
   // Evicts references while a model holds more than its octet.memory.limit_bytes, or the process more than
-  // `limit_bytes`.
+  // `limit_bytes`; otherwise brings one back that was evicted so, when it fits below both limits with the headroom of
+  // memory_admission.h and has rested.
   void RelievePressure(int64_t resident_bytes, int64_t limit_bytes);
   int64_t reference_evictions() const { return evictions_.load(std::memory_order_relaxed); }
 
@@ -160,6 +175,10 @@ class Repository {
   absl::StatusOr<Located> Locate(absl::string_view name, absl::string_view version, absl::string_view variant) const;
   void ChangeReference(const std::string& model, const std::string& version, bool resident,
                        const std::string& pressure);
+  void RestoreOne(int64_t resident_bytes, int64_t limit_bytes);
+  // Lets the reference go that is needed least: one that is there for samples only, else the one asked for longest ago.
+  // On the loader's thread. False when there is none.
+  bool EvictLeastUsed(const std::string& pressure);
   void Swap(const std::string& model, std::shared_ptr<const ModelEntry> entry);
   void Retire(std::shared_ptr<const ModelEntry> entry);
 

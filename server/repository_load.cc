@@ -17,7 +17,8 @@
 
 namespace octet::server {
 
-absl::StatusOr<VersionEntry> VersionLoader::Load() {
+absl::StatusOr<VersionEntry> VersionLoader::Load(MakeRoom make_room) {
+  make_room_ = std::move(make_room);
   const std::string original = OriginalPath();
   std::error_code ec;
   const bool has_original = std::filesystem::exists(original, ec);
@@ -192,6 +193,19 @@ absl::Status VersionLoader::CheckDigest(const std::string& source_sha256) {
       "stale_twin");
 }
 
+bool VersionLoader::LetOwnReferenceGo(const std::string& path, absl::string_view named) {
+  const std::string reference = settings_.reference.empty() ? "f32" : settings_.reference;
+  const auto it = entry_.variants.find(reference);
+  if (it == entry_.variants.end() || it->second.served == nullptr || named.empty() || named != settings_.primary ||
+      named == reference || settings_.traffic.weights.contains(reference)) {
+    return false;
+  }
+  const std::shared_ptr<const ServedVariant> served = std::move(it->second.served);
+  it->second = EvictedEntry(*served, absl::StrCat(path, " is to be loaded"), clock_->Now());
+  scheduler_->Close(served->queue);
+  return true;
+}
+
 absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
     const std::string& path, const std::string& named, std::string* variant) {
   const absl::Time start = clock_->Now();
@@ -200,8 +214,15 @@ absl::StatusOr<std::shared_ptr<const ServedVariant>> VersionLoader::TryFile(
   graph::EnsembleOptions samples;
   samples.seed = static_cast<uint64_t>(settings_.comparison.ensemble_seed);
   if (ensemble.has_value()) samples.samples = ensemble->samples;
-  const int64_t peak = LoadPeakBytes(path) * (ensemble.has_value() ? ensemble->samples : 1), resident = ResidentBytes(), limit = options_.memory_limit_bytes;
-  OCTET_RETURN_IF_ERROR(AdmitLoad(path, peak, resident, limit));
+  const int64_t peak = LoadPeakBytes(path) * (ensemble.has_value() ? ensemble->samples : 1);
+  const int64_t limit = options_.memory_limit_bytes;
+  int64_t resident = options_.resident_bytes();
+  absl::Status admitted = AdmitLoad(path, peak, resident, limit);
+  while (!admitted.ok() && ((make_room_ != nullptr && make_room_(path)) || LetOwnReferenceGo(path, named))) {
+    resident = options_.resident_bytes();
+    admitted = AdmitLoad(path, peak, resident, limit);
+  }
+  OCTET_RETURN_IF_ERROR(admitted);
   engine::CompileOptions compile;
   // What is left below the limit bounds the activations, too: a shape that needs more is refused.
   compile.max_specialisation_bytes =

@@ -3,6 +3,7 @@
 #ifndef OCTET_SERVER_REPOSITORY_LOAD_H_
 #define OCTET_SERVER_REPOSITORY_LOAD_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,9 +29,14 @@ class VersionLoader {
         metrics_(metrics),
         clock_(clock) {}
 
+  // Frees memory for the file that it is given; false when there is nothing left to free.
+  using MakeRoom = std::function<bool(const std::string& path)>;
+
+  // A file that the memory limit refuses is tried again while make_room frees something; a primary at last in place of
+  // the reference that was loaded before it.
   // Errors: kNotFound (no model file), kInvalidArgument (the config names a variant that is not
   // there).
-  absl::StatusOr<VersionEntry> Load();
+  absl::StatusOr<VersionEntry> Load(MakeRoom make_room);
 
   // The entry of a loaded version with its reference in memory, or with the reason why it cannot be. Requires: it is
   // not.
@@ -44,6 +50,7 @@ class VersionLoader {
   absl::StatusOr<std::shared_ptr<const ServedVariant>> TryFile(const std::string& path,
                                                                const std::string& named,
                                                                std::string* variant);
+  bool LetOwnReferenceGo(const std::string& path, absl::string_view named);
   absl::Status CheckDigest(const std::string& source_sha256);
   void OpenQueue(ServedVariant* served);
   void LogLoaded(const ServedVariant& served) const;
@@ -58,6 +65,7 @@ class VersionLoader {
   Scheduler* const scheduler_;
   Metrics* const metrics_;
   Clock* const clock_;
+  MakeRoom make_room_;
   VersionEntry entry_;
   std::string original_variant_;  // of model.onnx; empty: there is none
   std::string original_sha256_;   // computed when first needed

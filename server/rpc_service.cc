@@ -28,14 +28,6 @@ Reactor* Unsupported(Context* context, absl::string_view what) {
   return Finish(context, absl::UnimplementedError(absl::StrCat("Octet does not support ", what)));
 }
 
-// Refuses the stream at once.
-class RefusedStream final : public grpc::ServerBidiReactor<inference::ModelInferRequest,
-                                                           inference::ModelStreamInferResponse> {
- public:
-  explicit RefusedStream(const grpc::Status& status) { Finish(status); }
-  void OnDone() override { delete this; }
-};
-
 // Finishes a call from the loader's thread.
 std::function<void(absl::Status)> FinishLater(Reactor* reactor, Context* context,
                                               std::function<void()> changed) {
@@ -50,6 +42,10 @@ std::function<void(absl::Status)> FinishLater(Reactor* reactor, Context* context
 Reactor* RpcService::ModelInfer(Context* context, const grpc::ByteBuffer* request,
                                 grpc::ByteBuffer* response) {
   return InferCall::Start(environment_.infer, context, request, response);
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RpcService::ModelStreamInfer(Context* context) {
+  return StreamCall::Start(environment_.infer, context, &streams_);
 }
 
 Reactor* RpcService::ServerLive(Context* context, const inference::ServerLiveRequest*,
@@ -126,14 +122,6 @@ Reactor* RpcService::RepositoryModelUnload(Context* context,
   environment_.repository->Unload(request->model_name(),
                                   FinishLater(reactor, context, environment_.models_changed));
   return reactor;
-}
-
-grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*
-RpcService::ModelStreamInfer(Context* context) {
-  return new RefusedStream(
-      ToGrpc(absl::UnimplementedError(
-                 "Octet does not support ModelStreamInfer: call ModelInfer, concurrently"),
-             context));
 }
 
 Reactor* RpcService::TraceSetting(Context* context, const inference::TraceSettingRequest*,

@@ -1,4 +1,4 @@
-// GRPCInferenceService on gRPC's callback API: ModelInfer on raw bytes, everything else on
+// GRPCInferenceService on gRPC's callback API: ModelInfer and ModelStreamInfer on raw bytes, everything else on
 // generated messages.
 #ifndef OCTET_SERVER_RPC_SERVICE_H_
 #define OCTET_SERVER_RPC_SERVICE_H_
@@ -11,6 +11,7 @@
 #include "proto/grpc_service.grpc.pb.h"
 #include "server/infer_call.h"
 #include "server/repository.h"
+#include "server/stream_call.h"
 
 namespace octet::server {
 
@@ -37,8 +38,7 @@ using Unary2 = inference::GRPCInferenceService::WithCallbackMethod_RepositoryInd
     inference::GRPCInferenceService::WithCallbackMethod_RepositoryModelLoad<
         inference::GRPCInferenceService::WithCallbackMethod_RepositoryModelUnload<
             inference::GRPCInferenceService::WithCallbackMethod_TraceSetting<
-                inference::GRPCInferenceService::WithCallbackMethod_LogSettings<
-                    inference::GRPCInferenceService::WithCallbackMethod_ModelStreamInfer<Base>>>>>>;
+                inference::GRPCInferenceService::WithCallbackMethod_LogSettings<Base>>>>>;
 template <class Base>
 using SharedMemory = inference::GRPCInferenceService::WithCallbackMethod_SystemSharedMemoryStatus<
     inference::GRPCInferenceService::WithCallbackMethod_SystemSharedMemoryRegister<
@@ -48,7 +48,8 @@ using SharedMemory = inference::GRPCInferenceService::WithCallbackMethod_SystemS
                     inference::GRPCInferenceService::WithCallbackMethod_CudaSharedMemoryUnregister<
                         Base>>>>>>;
 using RpcBase = inference::GRPCInferenceService::WithRawCallbackMethod_ModelInfer<
-    Unary1<Unary2<SharedMemory<inference::GRPCInferenceService::Service>>>>;
+    inference::GRPCInferenceService::WithRawCallbackMethod_ModelStreamInfer<
+        Unary1<Unary2<SharedMemory<inference::GRPCInferenceService::Service>>>>>;
 }  // namespace internal
 
 // Thread-safe.
@@ -61,6 +62,8 @@ class RpcService final : public internal::RpcBase {
 
   Reactor* ModelInfer(Context* context, const grpc::ByteBuffer* request,
                       grpc::ByteBuffer* response) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ModelStreamInfer(Context* context) override;
+  void DrainStreams() { streams_.Drain(); }  // before the scheduler stops
 
   Reactor* ServerLive(Context* context, const inference::ServerLiveRequest* request,
                       inference::ServerLiveResponse* response) override;
@@ -86,8 +89,6 @@ class RpcService final : public internal::RpcBase {
                                  inference::RepositoryModelUnloadResponse* response) override;
 
   // Not supported: UNIMPLEMENTED with the reason.
-  grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*
-  ModelStreamInfer(Context* context) override;
   Reactor* TraceSetting(Context* context, const inference::TraceSettingRequest* request,
                         inference::TraceSettingResponse* response) override;
   Reactor* LogSettings(Context* context, const inference::LogSettingsRequest* request,
@@ -113,6 +114,7 @@ class RpcService final : public internal::RpcBase {
 
  private:
   const RpcEnvironment environment_;
+  OpenStreams streams_;
 };
 
 }  // namespace octet::server

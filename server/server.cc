@@ -22,6 +22,7 @@
 #include "server/comparison/comparer.h"
 #include "server/http_server.h"
 #include "server/in_flight.h"
+#include "server/json.h"
 #include "server/loader.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -255,9 +256,8 @@ HttpResponse ServerImpl::AnswerHealth(absl::string_view path) const {
   }
   if (path == "/api/v1/variants") {
     const absl::StatusOr<v1::ListVariantsResponse> list = octet_service_.List("");
-    const absl::StatusOr<std::string> json = list.ok() ? ToJson(*list) : list.status();
-    if (json.ok()) return {200, "application/json", *json};
-    return {503, "text/plain; charset=utf-8", absl::StrCat(json.status().message(), "\n")};
+    if (list.ok()) return {200, "application/json", ToJson(*list)};
+    return {503, "text/plain; charset=utf-8", absl::StrCat(list.status().message(), "\n")};
   }
   absl::string_view model = path;
   if (absl::ConsumePrefix(&model, "/v2/models/") && absl::ConsumeSuffix(&model, "/ready")) {
@@ -312,6 +312,7 @@ void ServerImpl::Shutdown(absl::Duration drain) {
   // Refuses new requests with UNAVAILABLE while those accepted are answered. Only then the
   // transport is closed, a little later still: calls that reach gRPC after its shutdown began end
   // as CANCELLED, which clients do not retry.
+  service_.DrainStreams();
   scheduler_.Stop(deadline);
   if (grpc_ != nullptr) {
     absl::SleepFor(std::min(drain, kLameDuck));

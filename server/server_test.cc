@@ -62,15 +62,18 @@ class ServerTest : public ::testing::Test {
     request.add_raw_input_contents()->resize(static_cast<size_t>(rows) * 28 * 28 * 4);
     return request;
   }
+  std::string InputName() {
+    inference::ModelMetadataRequest ask;
+    inference::ModelMetadataResponse metadata;
+    ask.set_name("fashion");
+    grpc::ClientContext context;
+    EXPECT_TRUE(stub_->ModelMetadata(&context, ask, &metadata).ok());
+    return metadata.inputs(0).name();
+  }
   grpc::Status Infer(inference::ModelInferRequest request, inference::ModelInferResponse* response,
                      std::string* reason = nullptr) {
     if (!request.inputs().empty() && request.inputs(0).name().empty()) {
-      inference::ModelMetadataRequest ask;
-      inference::ModelMetadataResponse metadata;
-      ask.set_name("fashion");
-      grpc::ClientContext context;
-      EXPECT_TRUE(stub_->ModelMetadata(&context, ask, &metadata).ok());
-      request.mutable_inputs(0)->set_name(metadata.inputs(0).name());
+      request.mutable_inputs(0)->set_name(InputName());
     }
     grpc::ClientContext context;
     const grpc::Status status = stub_->ModelInfer(&context, request, response);
@@ -229,20 +232,138 @@ TEST_F(ServerTest, SaysWhatItDoesNotSupport) {
   const grpc::Status status = stub_->SystemSharedMemoryStatus(&context, request, &response);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_THAT(status.error_message(), HasSubstr("shared memory"));
-  grpc::ClientContext stream_context;
-  auto stream = stub_->ModelStreamInfer(&stream_context);
-  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(ServerTest, AStreamIsAnsweredInOrderAndOutlivesErrors) {
+  Start();
+  inference::ModelInferRequest request = Request(1);
+  request.mutable_inputs(0)->set_name(InputName());
+  inference::ModelInferResponse alone;
+  ASSERT_TRUE(Infer(request, &alone).ok());
+  grpc::ClientContext context;
+  const auto stream = stub_->ModelStreamInfer(&context);
+  constexpr int kMessages = 300;  // more than may be in flight
+  std::thread writer([&] {
+    for (int i = 0; i < kMessages; ++i) {
+      inference::ModelInferRequest message = request;
+      message.set_id(absl::StrCat("id", i));
+      if (i % 7 == 3) message.set_model_name("resnet");                      // refused by the repository
+      if (i % 7 == 5) message.mutable_raw_input_contents(0)->resize(4);      // refused by the parser
+      if (i % 7 == 6) (*message.mutable_parameters())["timeout"].set_string_param("soon");  // by the call itself
+      EXPECT_TRUE(stream->Write(message));
+    }
+    stream->WritesDone();
+  });
+  inference::ModelStreamInferResponse response;
+  int answers = 0;
+  for (; stream->Read(&response); ++answers) {
+    EXPECT_EQ(response.infer_response().id(), absl::StrCat("id", answers));
+    if (answers % 7 == 3 || answers % 7 > 4) {
+      EXPECT_THAT(response.error_message(), HasSubstr(answers % 7 == 3   ? "unknown model 'resnet'"
+                                                      : answers % 7 == 5 ? "raw content has 4 bytes"
+                                                                         : "'timeout' must be"));
+      const auto& parameters = response.infer_response().parameters();
+      EXPECT_EQ(parameters.at("octet-code").string_param(), answers % 7 == 3 ? "NOT_FOUND" : "INVALID_ARGUMENT");
+      EXPECT_EQ(parameters.at("octet-reason").string_param(), answers % 7 == 3 ? "not_found" : "invalid_argument");
+      continue;
+    }
+    EXPECT_EQ(response.error_message(), "");
+    ASSERT_EQ(response.infer_response().outputs_size(), 1);
+    EXPECT_EQ(response.infer_response().raw_output_contents(0).size(), alone.raw_output_contents(0).size());
+  }
+  writer.join();
+  EXPECT_EQ(answers, kMessages);
+  const grpc::Status status = stream->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(ServerTest, AClientThatDoesNotReadIsNotReadEither) {
+  Start();
+  inference::ModelInferRequest request = Request(1);
+  request.mutable_inputs(0)->set_name(InputName());
+  request.set_id(std::string(4000, 'i'));  // which the answer repeats
+  grpc::ClientContext context;
+  const auto stream = stub_->ModelStreamInfer(&context);
+  constexpr int kMessages = 10000;  // 40 MB of answers, more than transports buffer
+  std::atomic<int> written{0};
+  std::thread writer([&] {
+    while (written < kMessages && stream->Write(request)) ++written;
+    stream->WritesDone();
+  });
+  int before = -1;
+  while (before != written || before == 0) {  // until nothing moves for a while
+    before = written;
+    absl::SleepFor(absl::Milliseconds(500));
+  }
+  EXPECT_LT(written, kMessages);
+  inference::ModelStreamInferResponse response;
+  int answers = 0;
+  while (stream->Read(&response)) ++answers;
+  writer.join();
+  EXPECT_EQ(answers, kMessages);
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(ServerTest, ACancelledStreamEndsAndLeavesNothingBehind) {
+  Start();
+  inference::ModelInferRequest request = Request(32);
+  request.mutable_inputs(0)->set_name(InputName());
+  for (int round = 0; round < 20; ++round) {
+    grpc::ClientContext context;
+    const auto stream = stub_->ModelStreamInfer(&context);
+    for (int i = 0; i < 10; ++i) ASSERT_TRUE(stream->Write(request));
+    inference::ModelStreamInferResponse response;
+    if (round % 2 == 0) {
+      ASSERT_TRUE(stream->Read(&response));
+    }
+    context.TryCancel();
+    while (stream->Read(&response)) {
+    }
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  inference::ModelInferResponse response;
+  EXPECT_TRUE(Infer(request, &response).ok());
+  server_->Shutdown(absl::Seconds(30));  // waits for streams that are left
+}
+
+TEST_F(ServerTest, ADrainingServerAnswersWhatAStreamSentAndEndsIt) {
+  Start();
+  inference::ModelInferRequest request = Request(4);
+  request.mutable_inputs(0)->set_name(InputName());
+  grpc::ClientContext context, idle_context;
+  const auto stream = stub_->ModelStreamInfer(&context), idle = stub_->ModelStreamInfer(&idle_context);
+  inference::ModelStreamInferResponse response;
+  for (auto* each : {stream.get(), idle.get()}) {
+    ASSERT_TRUE(each->Write(request));
+    ASSERT_TRUE(each->Read(&response));
+  }
+  std::thread writer([&] {
+    while (stream->Write(request)) {
+    }
+  });
+  std::atomic<int> answered{0};
+  std::thread reader([&] {
+    inference::ModelStreamInferResponse answer;
+    while (stream->Read(&answer)) ++answered;
+  });
+  while (answered < 20) std::this_thread::yield();  // in full swing
+  const absl::Time start = absl::Now();
+  server_->Shutdown(absl::Seconds(30));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20)) << "open streams must not hold the drain up";
+  writer.join();
+  reader.join();
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("draining"));
+  EXPECT_FALSE(idle->Read(&response));
+  EXPECT_EQ(idle->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 // A call that races with the transport's own shutdown may end as CANCELLED; everything accepted
 // before is answered.
 TEST_F(ServerTest, ShutdownAnswersWhatItAcceptedAndRefusesTheRest) {
   Start();
-  inference::ModelMetadataRequest ask;
-  inference::ModelMetadataResponse metadata;
-  ask.set_name("fashion");
-  grpc::ClientContext context;
-  ASSERT_TRUE(stub_->ModelMetadata(&context, ask, &metadata).ok());
+  const std::string input = InputName();
   std::vector<std::thread> clients;
   std::atomic<int> answered{0}, refused{0}, raced{0}, other{0};
   for (int c = 0; c < 4; ++c) {
@@ -250,7 +371,7 @@ TEST_F(ServerTest, ShutdownAnswersWhatItAcceptedAndRefusesTheRest) {
       while (true) {
         inference::ModelInferResponse response;
         inference::ModelInferRequest request = Request(4);
-        request.mutable_inputs(0)->set_name(metadata.inputs(0).name());
+        request.mutable_inputs(0)->set_name(input);
         const grpc::Status status = Infer(request, &response);
         if (status.ok()) {
           ++answered;

@@ -11,9 +11,10 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from . import _calls, _figures, _protocol
+from . import _calls, _figures, _methods, _protocol
 from ._errors import OctetError, from_rpc
 from ._figures import Comparison, Version
+from ._methods import Call, T
 from ._types import (InferRequest, InferResult, ModelMetadata, ModelState, ModelStatistics, Parameter,
                      ServerMetadata)
 
@@ -43,52 +44,46 @@ class AsyncClient:
         """Ends outstanding calls as CANCELLED."""
         await self._channel.close(None)
 
-    async def _call(self, method: str, request: Any, timeout: float | None) -> Any:
+    async def _do(self, call: Call[T], timeout: float | None) -> T:
+        stub = self._stub if hasattr(self._stub, call.method) else self._octet
         try:
-            stub = self._stub if hasattr(self._stub, method) else self._octet
-            return await getattr(stub, method)(request, timeout=self._timeout if timeout is None else timeout)
+            seconds = self._timeout if timeout is None else timeout
+            answer = await getattr(stub, call.method)(call.request, timeout=seconds)
         except grpc.RpcError as error:
             raise from_rpc(error) from None
+        return call.result(answer)
 
     async def live(self, *, timeout: float | None = None) -> bool:
-        return bool((await self._call("ServerLive", _calls.empty("ServerLiveRequest"), timeout)).live)
+        return await self._do(_methods.live(), timeout)
 
     async def ready(self, *, timeout: float | None = None) -> bool:
-        return bool((await self._call("ServerReady", _calls.empty("ServerReadyRequest"), timeout)).ready)
+        return await self._do(_methods.ready(), timeout)
 
     async def model_ready(self, model: str, version: str = "", *, timeout: float | None = None) -> bool:
-        request = _calls.named("ModelReadyRequest", model, version)
-        return bool((await self._call("ModelReady", request, timeout)).ready)
+        return await self._do(_methods.model_ready(model, version), timeout)
 
     async def server_metadata(self, *, timeout: float | None = None) -> ServerMetadata:
-        return _calls.server_metadata_of(
-            await self._call("ServerMetadata", _calls.empty("ServerMetadataRequest"), timeout))
+        return await self._do(_methods.server_metadata(), timeout)
 
     async def metadata(self, model: str, version: str = "", *, timeout: float | None = None) -> ModelMetadata:
-        return _calls.metadata_of(
-            await self._call("ModelMetadata", _calls.named("ModelMetadataRequest", model, version), timeout))
+        return await self._do(_methods.metadata(model, version), timeout)
 
     async def statistics(self, model: str = "", version: str = "", *,
                          timeout: float | None = None) -> list[ModelStatistics]:
-        return _calls.statistics_of(
-            await self._call("ModelStatistics", _calls.named("ModelStatisticsRequest", model, version), timeout))
+        return await self._do(_methods.statistics(model, version), timeout)
 
     async def index(self, *, only_ready: bool = False, timeout: float | None = None) -> list[ModelState]:
-        return _calls.index_of(
-            await self._call("RepositoryIndex", _calls.empty("RepositoryIndexRequest", ready=only_ready), timeout))
+        return await self._do(_methods.index(only_ready), timeout)
 
     async def load(self, model: str, *, timeout: float | None = None) -> None:
-        await self._call("RepositoryModelLoad", _calls.empty("RepositoryModelLoadRequest", model_name=model), timeout)
+        await self._do(_methods.load(model), timeout)
 
     async def unload(self, model: str, *, timeout: float | None = None) -> None:
-        await self._call("RepositoryModelUnload", _calls.empty("RepositoryModelUnloadRequest", model_name=model),
-                         timeout)
-
+        await self._do(_methods.unload(model), timeout)
 
     async def variants(self, model: str = "", *, timeout: float | None = None) -> list[Version]:
         """Every figure of one model's variants; without a name, of all models."""
-        return _figures.versions_of(
-            await self._call("ListVariants", _figures.request("ListVariantsRequest", model=model), timeout))
+        return await self._do(_methods.variants(model), timeout)
 
     async def compare(self, model: str, samples: Iterable[Mapping[str, np.ndarray[Any, Any]]] | None = None, *,
                 labels: Sequence[int] = (), variants: Sequence[str] = (), reference: str = "", version: str = "",
@@ -110,27 +105,24 @@ class AsyncClient:
 
     async def set_primary(self, model: str, variant: str, version: str = "", *, timeout: float | None = None) -> Version:
         """Requests that name no variant go to this one; traffic weights end. Lasts until the model is loaded again."""
-        return _figures.version_of(await self._call("SetPrimary", _figures.request(
-            "SetPrimaryRequest", model=model, version=version, variant=variant), timeout))
+        return await self._do(_methods.set_primary(model, variant, version), timeout)
 
     async def set_weights(self, model: str, weights: Mapping[str, float], version: str = "", *,
                     timeout: float | None = None) -> Version:
         """Splits requests that name no variant; shares sum to 1. Without weights all go to the primary."""
-        return _figures.version_of(await self._call("SetWeights", _figures.request(
-            "SetWeightsRequest", model=model, version=version, weights=dict(weights)), timeout))
+        return await self._do(_methods.set_weights(model, weights, version), timeout)
 
     async def set_guard(self, model: str, *, version: str = "", variant: str = "", min_top1_agreement: float | None = None,
                   min_sqnr_db: float | None = None, recover: bool = False, compare_fraction: float | None = None,
                   timeout: float | None = None) -> Version:
         """Bounds below which the reference answers. When one is given, one that is not is no longer judged."""
-        return _figures.version_of(await self._call("SetGuard", _figures.guard_request(
-            model, version, variant, min_top1_agreement, min_sqnr_db, recover, compare_fraction), timeout))
+        return await self._do(_methods.set_guard(
+            model, version, variant, min_top1_agreement, min_sqnr_db, recover, compare_fraction), timeout)
 
     async def reset_windows(self, model: str, *, version: str = "", variant: str = "",
                       timeout: float | None = None) -> Version:
         """Forgets the live comparisons so far."""
-        return _figures.version_of(await self._call("ResetWindows", _figures.request(
-            "ResetWindowsRequest", model=model, version=version, variant=variant), timeout))
+        return await self._do(_methods.reset_windows(model, version, variant), timeout)
 
     async def infer(self, model: str, inputs: Mapping[str, np.ndarray[Any, Any]], *, variant: str = "",
                     version: str = "", outputs: Sequence[str] = (),
@@ -140,7 +132,7 @@ class AsyncClient:
             InferRequest(model, inputs, variant, version, id, outputs, parameters or {}), timeout=timeout)
 
     async def infer_request(self, request: InferRequest, *, timeout: float | None = None) -> InferResult:
-        return _calls.result_of(await self._call("ModelInfer", _calls.request_message(request), timeout))
+        return await self._do(_methods.infer(request), timeout)
 
     async def stream(self, requests: AsyncIterable[InferRequest] | Iterable[InferRequest], *, in_flight: int = 16,
                      timeout: float | None = None) -> AsyncIterator[InferResult | OctetError]:

@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 import numpy as np
 
-from . import _calls, _figures, _protocol
+from . import _calls, _figures, _methods, _protocol
 from ._errors import OctetError, from_rpc
 from ._figures import Comparison, Version
+from ._methods import Call, T
 from ._types import (InferRequest, InferResult, ModelMetadata, ModelState, ModelStatistics, Parameter,
                      ServerMetadata)
 
@@ -51,58 +52,56 @@ class Client:
         """Ends outstanding calls as CANCELLED."""
         self._channel.close()
 
-    def _call(self, method: str, request: Any, timeout: float | None) -> Any:
+    def _do(self, call: Call[T], timeout: float | None) -> T:
+        stub = self._stub if hasattr(self._stub, call.method) else self._octet
         try:
-            stub = self._stub if hasattr(self._stub, method) else self._octet
-            return getattr(stub, method)(request, timeout=self._timeout if timeout is None else timeout)
+            seconds = self._timeout if timeout is None else timeout
+            answer = getattr(stub, call.method)(call.request, timeout=seconds)
         except grpc.RpcError as error:
             raise from_rpc(error) from None
+        return call.result(answer)
 
     # ---- health
 
     def live(self, *, timeout: float | None = None) -> bool:
-        return bool(self._call("ServerLive", _calls.empty("ServerLiveRequest"), timeout).live)
+        return self._do(_methods.live(), timeout)
 
     def ready(self, *, timeout: float | None = None) -> bool:
         """True once every model was loaded (or failed to), until the server drains."""
-        return bool(self._call("ServerReady", _calls.empty("ServerReadyRequest"), timeout).ready)
+        return self._do(_methods.ready(), timeout)
 
     def model_ready(self, model: str, version: str = "", *, timeout: float | None = None) -> bool:
         """A model may be "name" or "name@variant"."""
-        return bool(self._call("ModelReady", _calls.named("ModelReadyRequest", model, version), timeout).ready)
+        return self._do(_methods.model_ready(model, version), timeout)
 
     # ---- what is served
 
     def server_metadata(self, *, timeout: float | None = None) -> ServerMetadata:
-        return _calls.server_metadata_of(self._call("ServerMetadata", _calls.empty("ServerMetadataRequest"), timeout))
+        return self._do(_methods.server_metadata(), timeout)
 
     def metadata(self, model: str, version: str = "", *, timeout: float | None = None) -> ModelMetadata:
-        return _calls.metadata_of(
-            self._call("ModelMetadata", _calls.named("ModelMetadataRequest", model, version), timeout))
+        return self._do(_methods.metadata(model, version), timeout)
 
     def statistics(self, model: str = "", version: str = "", *, timeout: float | None = None) -> list[ModelStatistics]:
         """Of one model or variant; without a name, of all."""
-        return _calls.statistics_of(
-            self._call("ModelStatistics", _calls.named("ModelStatisticsRequest", model, version), timeout))
+        return self._do(_methods.statistics(model, version), timeout)
 
     def index(self, *, only_ready: bool = False, timeout: float | None = None) -> list[ModelState]:
         """Every model and variant of the repository, with the reason of what is not ready."""
-        return _calls.index_of(
-            self._call("RepositoryIndex", _calls.empty("RepositoryIndexRequest", ready=only_ready), timeout))
+        return self._do(_methods.index(only_ready), timeout)
 
     def load(self, model: str, *, timeout: float | None = None) -> None:
         """Loads the model, or loads it anew when its files changed; returns when it serves."""
-        self._call("RepositoryModelLoad", _calls.empty("RepositoryModelLoadRequest", model_name=model), timeout)
+        self._do(_methods.load(model), timeout)
 
     def unload(self, model: str, *, timeout: float | None = None) -> None:
-        self._call("RepositoryModelUnload", _calls.empty("RepositoryModelUnloadRequest", model_name=model), timeout)
+        self._do(_methods.unload(model), timeout)
 
     # ---- Octet's own service: what variants save and cost. UNIMPLEMENTED on other servers.
 
     def variants(self, model: str = "", *, timeout: float | None = None) -> list[Version]:
         """Every figure of one model's variants; without a name, of all models."""
-        return _figures.versions_of(
-            self._call("ListVariants", _figures.request("ListVariantsRequest", model=model), timeout))
+        return self._do(_methods.variants(model), timeout)
 
     def compare(self, model: str, samples: Iterable[Mapping[str, np.ndarray[Any, Any]]] | None = None, *,
                 labels: Sequence[int] = (), variants: Sequence[str] = (), reference: str = "", version: str = "",
@@ -133,27 +132,24 @@ class Client:
 
     def set_primary(self, model: str, variant: str, version: str = "", *, timeout: float | None = None) -> Version:
         """Requests that name no variant go to this one; traffic weights end. Lasts until the model is loaded again."""
-        return _figures.version_of(self._call("SetPrimary", _figures.request(
-            "SetPrimaryRequest", model=model, version=version, variant=variant), timeout))
+        return self._do(_methods.set_primary(model, variant, version), timeout)
 
     def set_weights(self, model: str, weights: Mapping[str, float], version: str = "", *,
                     timeout: float | None = None) -> Version:
         """Splits requests that name no variant; shares sum to 1. Without weights all go to the primary."""
-        return _figures.version_of(self._call("SetWeights", _figures.request(
-            "SetWeightsRequest", model=model, version=version, weights=dict(weights)), timeout))
+        return self._do(_methods.set_weights(model, weights, version), timeout)
 
     def set_guard(self, model: str, *, version: str = "", variant: str = "", min_top1_agreement: float | None = None,
                   min_sqnr_db: float | None = None, recover: bool = False, compare_fraction: float | None = None,
                   timeout: float | None = None) -> Version:
         """Bounds below which the reference answers. When one is given, one that is not is no longer judged."""
-        return _figures.version_of(self._call("SetGuard", _figures.guard_request(
-            model, version, variant, min_top1_agreement, min_sqnr_db, recover, compare_fraction), timeout))
+        return self._do(_methods.set_guard(
+            model, version, variant, min_top1_agreement, min_sqnr_db, recover, compare_fraction), timeout)
 
     def reset_windows(self, model: str, *, version: str = "", variant: str = "",
                       timeout: float | None = None) -> Version:
         """Forgets the live comparisons so far."""
-        return _figures.version_of(self._call("ResetWindows", _figures.request(
-            "ResetWindowsRequest", model=model, version=version, variant=variant), timeout))
+        return self._do(_methods.reset_windows(model, version, variant), timeout)
 
     # ---- inference
 
@@ -168,15 +164,15 @@ class Client:
             InferRequest(model, inputs, variant, version, id, outputs, parameters or {}), timeout=timeout)
 
     def infer_request(self, request: InferRequest, *, timeout: float | None = None) -> InferResult:
-        return _calls.result_of(self._call("ModelInfer", _calls.request_message(request), timeout))
+        return self._do(_methods.infer(request), timeout)
 
     def stream(self, requests: Iterable[InferRequest], *, in_flight: int = 16,
                timeout: float | None = None) -> Iterator[InferResult | OctetError]:
         """Answers in the order of the requests, at most `in_flight` of them outstanding; `requests` is read as fast as
         answers are taken. A request that fails gives its OctetError in its place and the others go on.
 
-        Each is a call of its own, not a message of ModelStreamInfer: so they are spread over all servers, may be merged
-        into one batch, and outlive the server they were first sent to.
+        Each is a call of its own, not a message of ModelStreamInfer: so they are spread over all servers and outlive
+        the server they were first sent to.
         """
         if in_flight < 1:
             raise ValueError(f"in_flight must be at least 1, got {in_flight}")
