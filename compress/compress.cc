@@ -311,8 +311,10 @@ absl::Status Compressor::CompressInOrder(const Recipe& recipe, Graph* working) {
     OCTET_RETURN_IF_ERROR(Tick(options_, "compressing layer by layer", done++, static_cast<int64_t>(products_.size())));
     const LayerScheme scheme = EffectiveScheme(recipe, p);
     if (!IsCompressed(scheme)) continue;
-    OCTET_RETURN_IF_ERROR(
-        CompressLayer(graph_, p, scheme, samples_, samples, MomentOptionsOf(recipe, options_), recipe.seed(), working));
+    std::string note;
+    OCTET_RETURN_IF_ERROR(CompressLayer(graph_, p, scheme, samples_, samples, MomentOptionsOf(recipe, options_),
+                                        recipe.seed(), working, &note));
+    if (!note.empty()) run_notes_.push_back(std::move(note));
   }
   return Tick(options_, "compressing layer by layer", done, done);
 }
