@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "compress/bias.h"
 #include "compress/collect_moments.h"
+#include "compress/ensemble_temperature.h"
 #include "compress/equalize.h"
 #include "compress/layer_fit.h"
 #include "compress/measured_bias.h"
@@ -23,6 +24,8 @@
 #include "engine/passes/patterns.h"
 #include "graph/batching.h"
 #include "graph/control_flow.h"
+#include "graph/draws.h"
+#include "graph/ensemble.h"
 #include "graph/shape_inference.h"
 
 namespace octet::compress {
@@ -371,6 +374,17 @@ absl::Status Compressor::Report(const Recipe& recipe, CompressResult* result) {
   return absl::OkStatus();
 }
 
+absl::Status Compressor::AddTemperatures(Graph* working) {
+  const bool undecided = std::any_of(working->values.begin(), working->values.end(), [](const graph::Value& v) {
+    return v.alternatives.has_value() && graph::IsUndecided(v);
+  });
+  if (!undecided || !has_samples_ || !has_classes()) return absl::OkStatus();
+  OCTET_ASSIGN_OR_RETURN(const std::string text, FitTemperatures(graph_, *working, samples_, held_, options_.threads));
+  working->metadata[std::string(graph::kTemperatures)] = text;
+  run_notes_.push_back(absl::StrCat("temperatures of ensembles by the number of samples: ", text));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
   run_notes_.clear();
@@ -397,6 +411,7 @@ absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   SplitMatMulBias(&working);
   working.RemoveDead();
   OCTET_RETURN_IF_ERROR(working.Validate());
+  if (IsOn(recipe.corrections().ensemble_temperature(), false)) OCTET_RETURN_IF_ERROR(AddTemperatures(&working));
   result.graph = std::move(working);
   OCTET_RETURN_IF_ERROR(Report(recipe, &result));
   return result;

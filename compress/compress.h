@@ -102,6 +102,8 @@ class Compressor {
   absl::Status CorrectMeasured(const Recipe& recipe, graph::Graph* working);
   absl::StatusOr<std::vector<float>> CorrectedBias(const Recipe& recipe, const Product& product,
                                                    const QuantizedMatrix& weights) const;
+  // Writes what an ensemble's probabilities are at, where there are draws and classes.
+  absl::Status AddTemperatures(graph::Graph* working);
   absl::Status Report(const Recipe& recipe, CompressResult* result);
   // Output 0 of the float network on held-back sample i; valid until the next call.
   absl::StatusOr<const std::vector<float>*> FloatOutput(int64_t i);
