@@ -60,12 +60,16 @@ Split SplitOf(const std::vector<int64_t>& indices, const RowOptions& options, in
 
 class RowCollector {
  public:
-  RowCollector(ProductReader reference, ProductReader changed, const WeightMatrix& weights, absl::Span<const float> bias)
+  // Room for `most` rows is reserved, so that memory is what RowOptions says.
+  RowCollector(ProductReader reference, ProductReader changed, const WeightMatrix& weights, absl::Span<const float> bias,
+               int64_t most)
       : reference_(std::move(reference)), changed_(std::move(changed)), weights_(weights), bias_(bias) {
     rows_.columns = changed_.columns();
     rows_.conv_groups = changed_.conv_groups;
     rows_.outputs = weights.rows;
     rows_.src.resize(static_cast<size_t>(rows_.conv_groups));
+    for (std::vector<float>& src : rows_.src) src.reserve(static_cast<size_t>(most * rows_.columns));
+    rows_.target.reserve(static_cast<size_t>(most * rows_.outputs));
   }
 
   absl::Status Add(const Observer& reference, const Observer& changed, int64_t wanted, const CounterRng& rng) {
@@ -121,7 +125,8 @@ absl::StatusOr<LayerRows> CollectRows(const graph::Graph& reference, const graph
   const int64_t wanted = std::max<int64_t>(most / static_cast<int64_t>(split.samples.size()), 1);
   OCTET_ASSIGN_OR_RETURN(const auto there, Observer::Create(reference, {theirs.src}, options.threads));
   OCTET_ASSIGN_OR_RETURN(const auto here, Observer::Create(changed, {own.src}, options.threads));
-  RowCollector collector(std::move(theirs), std::move(own), weights, bias);
+  const int64_t expected = wanted * static_cast<int64_t>(split.samples.size());
+  RowCollector collector(std::move(theirs), std::move(own), weights, bias, expected);
   for (size_t s = 0; s < split.samples.size(); ++s) {
     OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples.Read(split.samples[s]));
     OCTET_RETURN_IF_ERROR(there->Run(sample));

@@ -72,7 +72,9 @@ TEST(CollectRows, TargetsAreTheReferencesResultsAndSourcesTheChangedInputs) {
         const double y = observer->output(0)[static_cast<size_t>(r * positions + p)];
         ASSERT_NEAR(rows->Target(row, r), y, 1e-4) << s << " " << p << " " << r;
         double sum = bias[static_cast<size_t>(r)];
-        for (int64_t c = 0; c < w.columns(); ++c) sum += 2 * w.values[static_cast<size_t>(r * w.columns() + c)] * rows->Src(r / 3, row)[c];
+        for (int64_t c = 0; c < w.columns(); ++c) {
+          sum += 2 * w.values[static_cast<size_t>(r * w.columns() + c)] * rows->Src(r / 3, row)[c];
+        }
         ASSERT_NEAR(sum, y, 1e-4) << "the changed inputs are halves";
       }
     }

@@ -60,7 +60,9 @@ absl::StatusOr<std::vector<float>> Answers(const graph::Graph& graph, data::Samp
 
 double FitTemperature(absl::Span<const float> reference, absl::Span<const std::vector<float>> draws, int64_t classes) {
   const double ratio = (std::sqrt(5.0) - 1) / 2;
-  const auto loss = [&](double log_t) { return CrossEntropy(reference, draws, static_cast<size_t>(classes), std::exp(log_t)); };
+  const auto loss = [&](double log_t) {
+    return CrossEntropy(reference, draws, static_cast<size_t>(classes), std::exp(log_t));
+  };
   double low = std::log(0.1), high = std::log(10.0);
   double a = high - ratio * (high - low), b = low + ratio * (high - low), at_a = loss(a), at_b = loss(b);
   while (high - low > 1e-3) {
@@ -85,15 +87,16 @@ absl::StatusOr<std::string> FitTemperatures(const graph::Graph& reference, const
                                             data::SampleReader& samples, const std::vector<int64_t>& indices, int threads) {
   const int64_t classes = ClassesOf(reference.value(reference.outputs[0]));
   if (classes == 0 || indices.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat("a temperature of '", reference.value(reference.outputs[0]).name, "' from ",
-                                                      indices.size(), " samples: expected rows of class scores and a sample"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("a temperature of '", reference.value(reference.outputs[0]).name, "' from ", indices.size(),
+                     " samples: expected rows of class scores and a sample"));
   }
   OCTET_ASSIGN_OR_RETURN(const std::vector<float> wanted, Answers(reference, samples, indices, threads));
   std::vector<std::vector<float>> draws;
   std::string text;
   for (int t = 0; t < kMostDraws; ++t) {
-    OCTET_ASSIGN_OR_RETURN(std::vector<float> answers, Answers(graph::DrawSample(compressed, 0, static_cast<uint32_t>(t)), samples,
-                                                               indices, threads));
+    const graph::Graph draw = graph::DrawSample(compressed, 0, static_cast<uint32_t>(t));
+    OCTET_ASSIGN_OR_RETURN(std::vector<float> answers, Answers(draw, samples, indices, threads));
     if (answers.size() != wanted.size()) return absl::InternalError("a draw answers in another shape than the float network");
     draws.push_back(std::move(answers));
     const auto n = draws.size();

@@ -19,7 +19,9 @@ constexpr int64_t kClasses = 4;
 std::vector<float> Logits(int64_t rows, uint64_t seed, double size) {
   const CounterRng rng(seed);
   std::vector<float> out;
-  for (uint64_t i = 0; i < static_cast<uint64_t>(rows * kClasses); ++i) out.push_back(static_cast<float>(size * (rng.Uniform(i) - 0.5)));
+  for (uint64_t i = 0; i < static_cast<uint64_t>(rows * kClasses); ++i) {
+    out.push_back(static_cast<float>(size * (rng.Uniform(i) - 0.5)));
+  }
   return out;
 }
 
@@ -67,7 +69,8 @@ class MemorySamples final : public data::SampleReader {
   int64_t size() const override { return 40; }
   absl::StatusOr<data::Sample> Read(int64_t i) override {
     std::vector<float> values;
-    for (uint64_t k = 0; k < 16; ++k) values.push_back(static_cast<float>(2 * CounterRng(7, static_cast<uint64_t>(i)).Uniform(k) - 0.5));
+    const CounterRng rng(7, static_cast<uint64_t>(i));
+    for (uint64_t k = 0; k < 16; ++k) values.push_back(static_cast<float>(2 * rng.Uniform(k) - 0.5));
     return data::Sample{absl::StrCat("memory[", i, "]"), {Tensor::FromF32({16}, values)}};
   }
 };

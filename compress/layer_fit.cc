@@ -26,6 +26,17 @@ std::string NoteOf(const Product& product, const LayerScheme& scheme, const Loca
                          100 * report.mode_after);
 }
 
+LocalFitOptions LocalOptionsOf(const LayerScheme& scheme, int threads) {
+  const LayerScheme::Distribution::Local& local = scheme.distribution().local();
+  LocalFitOptions options;
+  options.samples = scheme.distribution().samples();
+  if (local.steps() > 0) options.steps = local.steps();
+  if (local.learning_rate() > 0) options.learning_rate = local.learning_rate();
+  options.entropy = local.entropy();
+  options.threads = threads;
+  return options;
+}
+
 }  // namespace
 
 MomentOptions MomentOptionsOf(const Recipe& recipe, const CompressOptions& options) {
@@ -80,20 +91,14 @@ absl::Status CompressLayer(const Graph& reference, const Product& product, const
     bias[static_cast<size_t>(r)] += static_cast<float>(moved);
   }
   if (scheme.distribution().has_local()) {
-    const LayerScheme::Distribution::Local& local = scheme.distribution().local();
+    const std::vector<float> own_bias = BiasOf(reference, node, product.rows);
     RowOptions rows;
     rows.threads = options.threads;
-    if (local.rows() > 0) rows.max_rows = local.rows();
-    const std::vector<float> own_bias = BiasOf(reference, node, product.rows);
+    if (const int most = scheme.distribution().local().rows(); most > 0) rows.max_rows = most;
     OCTET_ASSIGN_OR_RETURN(const LayerRows collected, CollectRows(before, after, pair, own, own_bias, samples, indices, rows));
-    LocalFitOptions fit;
-    fit.samples = scheme.distribution().samples();
-    if (local.steps() > 0) fit.steps = local.steps();
-    if (local.learning_rate() > 0) fit.learning_rate = local.learning_rate();
-    fit.entropy = local.entropy();
+    LocalFitOptions fit = LocalOptionsOf(scheme, options.threads);
     fit.seed = seed;
     fit.stream = graph::StreamOf(node.name);
-    fit.threads = options.threads;
     OCTET_ASSIGN_OR_RETURN(const LocalFitReport report,
                            FitLocally(collected, ClampBehind(reference, product), target, fit, &weights, &bias));
     *note = NoteOf(product, scheme, report);

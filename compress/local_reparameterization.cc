@@ -280,7 +280,8 @@ std::vector<double> LocalLoss(const LocalParameters& p, const LocalBatch& batch,
   m.colwise() += Eigen::Map<const Eigen::ArrayXf>(p.bias.data(), p.channels);
   const RowArray deviation = (variance + static_cast<float>(kLocalVarianceFloor)).sqrt();
 
-  const auto y = View(batch.target, p.channels, n), n1 = View(batch.noise[0], p.channels, n), n2 = View(batch.noise[1], p.channels, n);
+  const auto y = View(batch.target, p.channels, n);
+  const auto n1 = View(batch.noise[0], p.channels, n), n2 = View(batch.noise[1], p.channels, n);
   const auto low = static_cast<float>(batch.behind.low), high = static_cast<float>(batch.behind.high);
   const RowArray z1 = m + deviation * n1, z2 = m + deviation * n2;
   const RowArray a1 = z1.max(low).min(high), a2 = z2.max(low).min(high), apart = a1 - a2;

@@ -27,7 +27,9 @@ LocalParameters RandomParameters(int64_t channels, int64_t columns, bool ternary
     if (ternary) p.b.push_back(static_cast<float>(4 * rng.Uniform(3 * i + 1) - 2));
     p.scale.push_back(static_cast<float>(0.3 + rng.Uniform(3 * i + 2)));
   }
-  for (int64_t r = 0; r < channels; ++r) p.bias.push_back(static_cast<float>(rng.Uniform(100000 + static_cast<uint64_t>(r)) - 0.5));
+  for (uint64_t r = 0; r < static_cast<uint64_t>(channels); ++r) {
+    p.bias.push_back(static_cast<float>(rng.Uniform(100000 + r) - 0.5));
+  }
   return p;
 }
 
@@ -40,7 +42,9 @@ LocalBatch RandomBatch(int64_t rows, const LocalParameters& p, const Clamp& behi
   LocalBatch batch;
   batch.rows = rows;
   batch.behind = behind;
-  for (uint64_t i = 0; i < static_cast<uint64_t>(rows * p.columns); ++i) batch.src.push_back(static_cast<float>(2 * rng.Uniform(i) - 0.8));
+  for (uint64_t i = 0; i < static_cast<uint64_t>(rows * p.columns); ++i) {
+    batch.src.push_back(static_cast<float>(2 * rng.Uniform(i) - 0.8));
+  }
   for (uint64_t i = 0; i < static_cast<uint64_t>(rows * p.channels); ++i) {
     batch.target.push_back(static_cast<float>(std::clamp(2 * rng.Uniform(1000000 + i) - 0.7, behind.low, behind.high)));
     for (uint64_t k = 0; k < 2; ++k) batch.noise[k].push_back(static_cast<float>(Normal(noise, 2 * i + k)));
@@ -111,7 +115,8 @@ TEST(LocalReparameterization, GradientsAreThoseOfFiniteDifferences) {
         options.samples = samples;
         options.entropy = 0.3;
         LocalParameters gradient;
-        const std::vector<double> found = LocalLoss(p, batch, options, &gradient), expected = LocalLossReference(p, batch, options);
+        const std::vector<double> found = LocalLoss(p, batch, options, &gradient);
+        const std::vector<double> expected = LocalLossReference(p, batch, options);
         for (size_t r = 0; r < found.size(); ++r) EXPECT_NEAR(found[r], expected[r], 1e-5 * (1 + std::fabs(expected[r])));
         const auto check = [&](std::vector<float>* parameters, const std::vector<float>& slopes, const char* name) {
           ASSERT_EQ(parameters->size(), slopes.size()) << name;
@@ -204,7 +209,9 @@ Problem MakeProblem(const char* grid, const Clamp& behind, int64_t channels, int
       const float* x = src.data() + i * columns;
       for (int64_t a = 0; a < columns; ++a) {
         p.moments.mean[static_cast<size_t>(g * columns + a)] += x[a] / 3000;
-        for (int64_t b = 0; b < columns; ++b) p.moments.gram[static_cast<size_t>((g * columns + a) * columns + b)] += x[a] * x[b] / 3000;
+        for (int64_t b = 0; b < columns; ++b) {
+          p.moments.gram[static_cast<size_t>((g * columns + a) * columns + b)] += x[a] * x[b] / 3000;
+        }
       }
     }
     rows.src.push_back(std::move(src));
@@ -213,7 +220,8 @@ Problem MakeProblem(const char* grid, const Clamp& behind, int64_t channels, int
   for (int64_t i = 0; i < rows.count; ++i) {
     for (int64_t r = 0; r < channels; ++r) {
       double sum = 0;
-      for (int64_t c = 0; c < columns; ++c) sum += p.weights.values[static_cast<size_t>(r * columns + c)] * rows.Src(r / (channels / conv_groups), i)[c];
+      const float* x = rows.Src(r / (channels / conv_groups), i);
+      for (int64_t c = 0; c < columns; ++c) sum += p.weights.values[static_cast<size_t>(r * columns + c)] * x[c];
       rows.target[static_cast<size_t>(i * channels + r)] = static_cast<float>(sum);
     }
   }
@@ -268,7 +276,8 @@ TEST(LocalReparameterization, ImprovesOnTheClosedFormBehindAReluAndNeverLoses) {
     EXPECT_GT(report->improved, 10) << grid;
     EXPECT_LT(report->samples_after, 0.98 * report->samples_before) << grid;
     EXPECT_LE(report->mode_after, report->mode_before) << grid;
-    EXPECT_LT(StoredError(p, p.m, p.bias, p.rows.count, kFresh), 0.99 * StoredError(p, start, start_bias, p.rows.count, kFresh)) << grid;
+    const double before = StoredError(p, start, start_bias, p.rows.count, kFresh);
+    EXPECT_LT(StoredError(p, p.m, p.bias, p.rows.count, kFresh), 0.99 * before) << grid;
     for (size_t i = 0; i < p.m.steps.size(); ++i) {
       const int to = p.m.codes[i] + (p.m.steps[i] > 0 ? 1 : p.m.steps[i] < 0 ? -1 : 0);
       ASSERT_TRUE(to >= 0 && to < static_cast<int>(p.m.grid.levels.size())) << "an alternative beyond the grid at " << i;

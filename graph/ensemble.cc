@@ -295,8 +295,9 @@ absl::StatusOr<double> TemperatureOf(absl::string_view temperatures, int samples
     double temperature = 0;
     if (!absl::SimpleAtoi(parts.first, &of) || !absl::SimpleAtod(parts.second, &temperature) || of <= before ||
         !(temperature >= 0.01 && temperature <= 100)) {
-      return absl::InvalidArgumentError(absl::StrCat("metadata ", kTemperatures, ": '", entry,
-                                                     "', expected SAMPLES:TEMPERATURE, samples ascending, temperatures from 0.01 to 100"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("metadata ", kTemperatures, ": '", entry,
+                       "', expected SAMPLES:TEMPERATURE, samples ascending, temperatures from 0.01 to 100"));
     }
     if (!chosen.has_value() || of <= samples) chosen = temperature;
     before = of;
