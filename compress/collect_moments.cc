@@ -14,165 +14,19 @@
 #include "base/status.h"
 #include "compress/gram_products.h"
 #include "compress/observe.h"
-#include "engine/windows.h"
+#include "compress/product_reader.h"
 
 namespace octet::compress {
 namespace {
 
 constexpr int64_t kPositionBlock = 512;  // positions whose patches are in memory at once
 constexpr int64_t kColumnBlock = 192;    // side of the tiles of a Gram matrix that threads share
-constexpr int64_t kMaxSpatial = 3;
-
-// A product as a reader of its source: column p * inputs + i of conv group g is channel g * inputs + i at tap p.
-struct Reader {
-  const graph::Node* node = nullptr;
-  graph::ValueId src = graph::kNoValue;
-  std::vector<int64_t> kernel;  // empty of a matrix product
-  int64_t taps = 1, inputs = 0, conv_groups = 1;
-
-  int64_t columns() const { return taps * inputs; }
-  int64_t gram_elements() const { return conv_groups * columns() * columns(); }
-};
-
-absl::StatusOr<Reader> ReaderOf(const graph::Graph& graph, const graph::Node& node) {
-  const Tensor* weights = graph.ConstantInput(node, 1);
-  const bool conv = node.op == "Conv", matrix = node.op == "MatMul" || node.op == "Gemm";
-  if (weights == nullptr || NumElements(weights->shape()) == 0 ||
-      !(conv ? weights->shape().size() > 2 : matrix && weights->shape().size() == 2)) {
-    return absl::InvalidArgumentError(absl::StrCat(Describe(graph, node),
-                                                   " has no second moments: expected a Conv, Gemm or MatMul with a "
-                                                   "constant operand 1 (of matrix products: of rank 2)"));
-  }
-  const Shape& shape = weights->shape();
-  Reader r;
-  r.node = &node;
-  r.src = node.inputs[0];
-  if (!conv) {
-    r.inputs = node.op == "Gemm" && node.GetInt("transB", 0) != 0 ? shape[1] : shape[0];
-    return r;
-  }
-  r.kernel.assign(shape.begin() + 2, shape.end());
-  for (int64_t k : r.kernel) r.taps *= k;
-  r.inputs = shape[1];
-  r.conv_groups = node.GetInt("group", 1);
-  return r;
-}
-
-// Where the taps of all output positions lie in the source of one sample: channel c of tap t of position p is element
-// Offset(t, p) + c * channel_stride, or a zero of the padding where Offset is negative.
-class Places {
- public:
-  static absl::StatusOr<Places> Of(const Reader& reader, const Shape& src) {
-    return reader.kernel.empty() ? OfMatrix(reader, src) : OfConvolution(reader, src);
-  }
-
-  int64_t count() const { return count_; }
-  int64_t channel_stride() const { return channel_stride_; }
-
-  // Offsets of tap t at each of `positions`.
-  void Offsets(int64_t tap, absl::Span<const int64_t> positions, int64_t* offsets) const {
-    if (matrix_) {
-      for (size_t i = 0; i < positions.size(); ++i) offsets[i] = positions[i] * position_stride_;
-      return;
-    }
-    int64_t at_tap[kMaxSpatial];
-    Split(tap, kernel_, at_tap);
-    for (size_t i = 0; i < positions.size(); ++i) {
-      int64_t at[kMaxSpatial];
-      const int64_t image = Split(positions[i], dst_, at);
-      int64_t offset = 0;
-      bool inside = true;
-      for (size_t d = 0; d < kMaxSpatial; ++d) {
-        const int64_t x = at[d] * stride_[d] + at_tap[d] * dilation_[d] - pad_[d];
-        inside = inside && x >= 0 && x < src_[d];
-        offset = offset * src_[d] + x;
-      }
-      offsets[i] = inside ? image * position_stride_ + offset : -1;
-    }
-  }
-
- private:
-  using Dims = int64_t[kMaxSpatial];
-
-  // Row-major coordinates of `index` in `dims`; returns what is left of it.
-  static int64_t Split(int64_t index, const Dims& dims, int64_t* at) {
-    for (size_t d = kMaxSpatial; d-- > 0;) {
-      at[d] = index % dims[d];
-      index /= dims[d];
-    }
-    return index;
-  }
-
-  static absl::StatusOr<Places> OfMatrix(const Reader& reader, const Shape& src) {
-    Places p;
-    p.matrix_ = true;
-    const bool transposed = reader.node->op == "Gemm" && reader.node->GetInt("transA", 0) != 0;
-    p.count_ = NumElements(src) / reader.inputs;
-    p.channel_stride_ = transposed ? p.count_ : 1;
-    p.position_stride_ = transposed ? 1 : reader.inputs;
-    return p;
-  }
-
-  static absl::StatusOr<Places> OfConvolution(const Reader& reader, const Shape& src) {
-    const graph::Node& node = *reader.node;
-    const size_t rank = reader.kernel.size();
-    if (src.size() != rank + 2 || rank > kMaxSpatial) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("source of shape ", ShapeString(src), " of a kernel with ", rank, " dimensions, expected at most 3"));
-    }
-    const std::string auto_pad = node.GetString("auto_pad", "NOTSET");
-    const std::vector<int64_t> strides = node.GetInts("strides", std::vector<int64_t>(rank, 1));
-    const std::vector<int64_t> dilations = node.GetInts("dilations", std::vector<int64_t>(rank, 1));
-    const std::vector<int64_t> pads = node.GetInts("pads", std::vector<int64_t>(2 * rank, 0));
-    Shape dst = src;
-    for (size_t d = 0; d < rank; ++d) {
-      const int64_t span = (reader.kernel[d] - 1) * dilations[d] + 1;
-      const int64_t pad = auto_pad == "VALID" ? 0 : pads[d] + pads[d + rank];
-      const bool same = auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER";
-      dst[d + 2] = same ? (src[d + 2] + strides[d] - 1) / strides[d] : (src[d + 2] + pad - span) / strides[d] + 1;
-    }
-    OCTET_ASSIGN_OR_RETURN(const engine::Window window, engine::WindowOf(node, src, dst, reader.kernel));
-    Places p;
-    p.count_ = src[0];
-    for (size_t d = 0; d < rank; ++d) {  // missing dimensions stay 1 and come first
-      const size_t to = d + kMaxSpatial - rank;
-      p.kernel_[to] = window.kernel[d];
-      p.stride_[to] = window.strides[d];
-      p.dilation_[to] = window.dilations[d];
-      p.pad_[to] = window.pads_begin[d];
-      p.src_[to] = src[d + 2];
-      p.dst_[to] = dst[d + 2];
-      p.channel_stride_ *= src[d + 2];
-      p.count_ *= dst[d + 2];
-    }
-    p.position_stride_ = p.channel_stride_ * src[1];
-    return p;
-  }
-
-  bool matrix_ = false;
-  int64_t count_ = 0, channel_stride_ = 1;
-  int64_t position_stride_ = 0;  // of a convolution: elements of one image
-  Dims kernel_ = {1, 1, 1}, stride_ = {1, 1, 1}, dilation_ = {1, 1, 1}, pad_ = {0, 0, 0};
-  Dims src_ = {1, 1, 1}, dst_ = {1, 1, 1};
-};
-
-// One position of each of at most `wanted` equal parts of [0, count).
-std::vector<int64_t> SamplePositions(int64_t count, int64_t wanted, const CounterRng& rng) {
-  const int64_t parts = std::min(count, wanted);
-  std::vector<int64_t> out(static_cast<size_t>(parts));
-  for (int64_t i = 0; i < parts; ++i) {
-    const double u = parts < count ? rng.Uniform(static_cast<uint64_t>(i)) : 0;
-    const double at = (static_cast<double>(i) + u) * static_cast<double>(count) / static_cast<double>(parts);
-    out[static_cast<size_t>(i)] = std::min(static_cast<int64_t>(at), count - 1);
-  }
-  return out;
-}
 
 // Tiles of a matrix [columns, columns] that threads share: of all, or of those that a symmetric one needs.
 enum class Tiles : uint8_t { kAll, kUpper };
 
 // dst[g] += a[g] b[g]^T for each conv group g: a and b are patches [conv groups, columns, width].
-absl::Status AddProducts(const Reader& reader, Tiles which, const std::vector<float>& a, const std::vector<float>& b,
+absl::Status AddProducts(const ProductReader& reader, Tiles which, const std::vector<float>& a, const std::vector<float>& b,
                          ParallelFor& loop, std::vector<float>* dst) {
   const int64_t columns = reader.columns();
   const int64_t width = static_cast<int64_t>(a.size()) / (reader.conv_groups * columns);
@@ -210,7 +64,7 @@ class Accumulator {
  public:
   enum class Kind : uint8_t { kGram, kDiagonal };
 
-  Accumulator(const Reader& reader, Kind kind) : reader_(reader), kind_(kind) {
+  Accumulator(const ProductReader& reader, Kind kind) : reader_(reader), kind_(kind) {
     const auto columns = static_cast<size_t>(reader.conv_groups * reader.columns());
     sum_.resize(columns);
     squares_.resize(columns);
@@ -284,7 +138,7 @@ class Accumulator {
     });
   }
 
-  const Reader& reader_;
+  const ProductReader& reader_;
   Kind kind_;
   int64_t count_ = 0;
   std::vector<double> sum_, squares_;  // [conv groups, columns]
@@ -293,8 +147,8 @@ class Accumulator {
 
 // A product in the graph whose moments are wanted and, of pairs, in the reference.
 struct Product {
-  Reader reader;
-  std::optional<Reader> reference;
+  ProductReader reader;
+  std::optional<ProductReader> reference;
 
   int64_t bytes(const MomentOptions& options) const {
     if (!with_gram(options)) return 0;
@@ -472,7 +326,7 @@ absl::Status CollectMoments(const graph::Graph& graph, absl::Span<const int> nod
                             absl::FunctionRef<absl::Status(size_t, Moments)> done) {
   std::vector<Product> products;
   for (int node : nodes) {
-    OCTET_ASSIGN_OR_RETURN(Reader reader, ReaderOf(graph, graph.nodes[static_cast<size_t>(node)]));
+    OCTET_ASSIGN_OR_RETURN(ProductReader reader, ReaderOf(graph, graph.nodes[static_cast<size_t>(node)]));
     products.push_back({std::move(reader), std::nullopt});
   }
   return Collector(graph, nullptr, std::move(products), options).Run(samples, indices, [&](size_t i, PairedMoments m) {
@@ -487,8 +341,8 @@ absl::Status CollectPairedMoments(const graph::Graph& reference, const graph::Gr
   std::vector<Product> readers;
   for (const ProductPair& pair : products) {
     const graph::Node& there = reference.nodes[static_cast<size_t>(pair.reference)];
-    OCTET_ASSIGN_OR_RETURN(Reader own, ReaderOf(changed, changed.nodes[static_cast<size_t>(pair.changed)]));
-    OCTET_ASSIGN_OR_RETURN(Reader theirs, ReaderOf(reference, there));
+    OCTET_ASSIGN_OR_RETURN(ProductReader own, ReaderOf(changed, changed.nodes[static_cast<size_t>(pair.changed)]));
+    OCTET_ASSIGN_OR_RETURN(ProductReader theirs, ReaderOf(reference, there));
     if (own.inputs != theirs.inputs || own.kernel != theirs.kernel || own.conv_groups != theirs.conv_groups) {
       return absl::InvalidArgumentError(
           absl::StrCat("weights of ", Describe(reference, there), " have another shape in the changed graph"));

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "compress/bias.h"
 #include "compress/collect_moments.h"
+#include "compress/ensemble_temperature.h"
 #include "compress/equalize.h"
 #include "compress/layer_fit.h"
 #include "compress/measured_bias.h"
@@ -25,6 +26,8 @@
 #include "engine/passes/patterns.h"
 #include "graph/batching.h"
 #include "graph/control_flow.h"
+#include "graph/draws.h"
+#include "graph/ensemble.h"
 #include "graph/shape_inference.h"
 
 namespace octet::compress {
@@ -317,8 +320,10 @@ absl::Status Compressor::CompressInOrder(const Recipe& recipe, Graph* working) {
     OCTET_RETURN_IF_ERROR(Tick(options_, "compressing layer by layer", done++, static_cast<int64_t>(products_.size())));
     const LayerScheme scheme = EffectiveScheme(recipe, p);
     if (!IsCompressed(scheme)) continue;
-    OCTET_RETURN_IF_ERROR(
-        CompressLayer(graph_, p, scheme, samples_, samples, MomentOptionsOf(recipe, options_), recipe.seed(), working));
+    std::string note;
+    OCTET_RETURN_IF_ERROR(CompressLayer(graph_, p, scheme, samples_, samples, MomentOptionsOf(recipe, options_),
+                                        recipe.seed(), working, &note));
+    if (!note.empty()) run_notes_.push_back(std::move(note));
   }
   return Tick(options_, "compressing layer by layer", done, done);
 }
@@ -406,6 +411,17 @@ absl::Status Compressor::Compare(const Recipe& recipe, CompressResult* result) {
   return absl::OkStatus();
 }
 
+absl::Status Compressor::AddTemperatures(Graph* working) {
+  const bool undecided = std::any_of(working->values.begin(), working->values.end(), [](const graph::Value& v) {
+    return v.alternatives.has_value() && graph::IsUndecided(v);
+  });
+  if (!undecided || !has_samples_ || !has_classes()) return absl::OkStatus();
+  OCTET_ASSIGN_OR_RETURN(const std::string text, FitTemperatures(graph_, *working, samples_, held_, options_.threads));
+  working->metadata[std::string(graph::kTemperatures)] = text;
+  run_notes_.push_back(absl::StrCat("temperatures of ensembles by the number of samples: ", text));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Graph> Compressor::Apply(const Recipe& recipe) {
   run_notes_.clear();
   run_traps_.clear();
@@ -440,13 +456,14 @@ absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   CompressReport& report = result.report;
   ReportLayers(result.recipe, working, &report);
   report.traps = TrapsOf(result.recipe);
-  report.notes = notes_;
-  report.notes.insert(report.notes.end(), run_notes_.begin(), run_notes_.end());
   report.calibration_samples = static_cast<int64_t>(used_.size());
   report.held_back_samples = held_back_samples();
   SplitMatMulBias(&working);
   working.RemoveDead();
   OCTET_RETURN_IF_ERROR(working.Validate());
+  if (IsOn(recipe.corrections().ensemble_temperature(), false)) OCTET_RETURN_IF_ERROR(AddTemperatures(&working));
+  report.notes = notes_;
+  report.notes.insert(report.notes.end(), run_notes_.begin(), run_notes_.end());
   report.float_weights_bytes = ConstantBytes(graph_);
   report.weights_bytes = ConstantBytes(working);
   result.graph = std::move(working);

@@ -117,6 +117,8 @@ class Compressor {
   // Layers of `applied`, without SQNR.
   void ReportLayers(const Recipe& recipe, const graph::Graph& applied, CompressReport* report) const;
   absl::Status Compare(const Recipe& recipe, CompressResult* result);
+  // Writes what an ensemble's probabilities are at, where there are draws and classes.
+  absl::Status AddTemperatures(graph::Graph* working);
   // Output 0 of the float network on held-back sample i; valid until the next call.
   absl::StatusOr<const std::vector<float>*> FloatOutput(int64_t i);
 

@@ -11,6 +11,8 @@
 #include <numeric>
 #include <string>
 
+#include "absl/strings/match.h"
+#include "compress/layer_fit.h"
 #include "engine/test_util.h"
 
 namespace octet::compress {
@@ -361,6 +363,42 @@ TEST(CompressTest, LaterLayersMakeUpForEarlierOnes) {
     sqnr[sequential] = result->report.outputs[0].sqnr_db;
   }
   EXPECT_GT(sqnr[1], sqnr[0] + 1);
+}
+
+// The second convolution's ReLU is seen; the depthwise one behind it, whose sum goes on to an addition, has none of its own.
+TEST(CompressTest, LocalReparameterisationFitsBehindTheActivationAndSaysSo) {
+  MemorySamples samples(RandomSamples(60, {2, 12, 12}));
+  const char* text = "layers { grid: 'ternary' rounding: LEARNED distribution { samples: 2 local { steps: 200 rows: 2000 } } } "
+                     "rules { position: FIRST scheme { grid: 'int8' } } corrections { sequential: ON }";
+  auto result = Compress(Network(), samples, *ParseRecipe(text), {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  int notes = 0;
+  for (const std::string& note : result->report.notes) notes += absl::StrContains(note, "local reparameterisation moved") ? 1 : 0;
+  EXPECT_EQ(notes, 3);
+  int distributions = 0;
+  for (const graph::Value& v : result->graph.values) distributions += v.alternatives.has_value() ? 1 : 0;
+  EXPECT_EQ(distributions, 3);
+  EXPECT_THAT(result->report.layers[0].scheme, HasSubstr("ternary learned local distribution"));
+}
+
+TEST(ClampBehindTest, IsTheReluOrClipThatAloneReadsTheResult) {
+  engine::GraphMaker m;
+  const auto x = m.Input("x", {kUnknownDim, 4});
+  const auto relu = m.Node("Gemm", {x, m.Random("w1", {4, 4}, 1)}, "g1");
+  auto y = m.Node("Relu", {relu}, "r1");
+  y = m.Node("Gemm", {y, m.Random("w2", {4, 4}, 1)}, "g2");
+  y = m.Node("Clip", {y, m.F32("low", {}, {-1}), m.F32("high", {}, {6})}, "c2");
+  y = m.Node("Gemm", {y, m.Random("w3", {4, 4}, 1)}, "g3");
+  y = m.Node("Tanh", {y}, "t3");
+  y = m.Node("Gemm", {y, m.Random("w4", {4, 4}, 1)}, "g4");
+  m.Output(y);
+  const graph::Graph g = *Prepare(m.g);
+  const std::vector<Product> products = FindProducts(g);
+  ASSERT_EQ(products.size(), 4u);
+  std::vector<std::pair<double, double>> found;
+  for (const Product& p : products) found.emplace_back(ClampBehind(g, p).low, ClampBehind(g, p).high);
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  EXPECT_THAT(found, ::testing::ElementsAre(std::pair(0.0, kInf), std::pair(-1.0, 6.0), std::pair(-kInf, kInf), std::pair(-kInf, kInf)));
 }
 
 TEST(CompressTest, RepeatsBitForBitAndRefusesOtherSamples) {

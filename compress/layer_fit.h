@@ -10,10 +10,12 @@
 #define OCTET_COMPRESS_LAYER_FIT_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "compress/collect_moments.h"
+#include "compress/local_reparameterization.h"
 #include "compress/options.h"
 #include "compress/quantize_product.h"
 #include "data/sample_reader.h"
@@ -24,10 +26,14 @@ namespace octet::compress {
 MomentOptions MomentOptionsOf(const Recipe& recipe, const CompressOptions& options);
 
 // Replaces weights and bias of `product` in `working`, whose earlier layers are compressed already; the new bias gives the
-// float result's mean. Errors: those of the samples, the engine and QuantizeWeights.
+// float result's mean, or is the local fit's where the scheme has one; `note` then says what that did (else it stays).
+// Errors: those of the samples, the engine and QuantizeWeights.
 absl::Status CompressLayer(const graph::Graph& reference, const Product& product, const LayerScheme& scheme,
                            data::SampleReader& samples, const std::vector<int64_t>& indices,
-                           const MomentOptions& options, uint64_t seed, graph::Graph* working);
+                           const MomentOptions& options, uint64_t seed, graph::Graph* working, std::string* note);
+
+// What a product's result goes through before anything else reads it, where that is a ReLU or a clip with constant bounds.
+Clamp ClampBehind(const graph::Graph& graph, const Product& product);
 
 // The part of a graph that makes the values `ids`, which are its only outputs.
 graph::Graph Truncate(graph::Graph graph, const std::vector<graph::ValueId>& ids);

@@ -145,6 +145,16 @@ absl::Status ValidateScheme(const LayerScheme& s, absl::string_view where) {
   if (!(samples >= 2 && samples <= 1e6)) return bad("distribution for ", samples, " samples, expected 2 to 1000000");
   if (bits != 0 && bits != 4 && bits != 8) return bad("distribution of ", bits, " bits, expected 4 or 8");
   if (grid->vector > 1) return bad("grid ", s.grid(), " has codes of vectors, which have no distribution");
+  if (!s.distribution().has_local()) return absl::OkStatus();
+  const LayerScheme::Distribution::Local& local = s.distribution().local();
+  if (grid->kind != GridKind::kFixed || grid->levels.size() > 3) {
+    return bad("local reparameterisation of grid ", s.grid(), ", expected ternary or binary");
+  }
+  if (local.steps() < 0 || local.rows() < 0 || !(local.learning_rate() >= 0 && local.learning_rate() <= 1) ||
+      !(local.entropy() >= 0)) {
+    return bad("local reparameterisation in ", local.steps(), " steps on ", local.rows(), " rows at rate ",
+               local.learning_rate(), ", entropy ", local.entropy(), ", expected none negative and a rate of at most 1");
+  }
   return absl::OkStatus();
 }
 
@@ -197,8 +207,13 @@ std::string RecipeText(const Recipe& recipe) {
 
 absl::Status ValidateRecipe(const Recipe& r) {
   OCTET_RETURN_IF_ERROR(ValidateScheme(r.layers(), "layers"));
+  bool local = r.layers().distribution().has_local();
   for (int i = 0; i < r.rules_size(); ++i) {
     OCTET_RETURN_IF_ERROR(ValidateScheme(r.rules(i).scheme(), absl::StrCat("rule ", i + 1)));
+    local = local || r.rules(i).scheme().distribution().has_local();
+  }
+  if (local && r.corrections().sequential() != compression::v1::Corrections::ON) {
+    return absl::InvalidArgumentError("recipe: local reparameterisation needs corrections { sequential: ON }");
   }
   if (!r.ranges().method().empty()) OCTET_RETURN_IF_ERROR(ParseRangeMethod(r.ranges().method()).status());
   const double percentile = r.ranges().percentile(), held_back = r.calibration().held_back();
@@ -272,7 +287,7 @@ std::string Describe(const LayerScheme& s) {
   if (s.rounding() == LayerScheme::ERROR_FEEDBACK_ORDERED) text += " ordered error-feedback";
   if (s.rounding() == LayerScheme::LEARNED) text += " learned";
   if (s.rounding() == LayerScheme::STOCHASTIC) absl::StrAppend(&text, " best of ", std::max(s.draws(), 1));
-  if (s.has_distribution()) absl::StrAppend(&text, " distribution");
+  if (s.has_distribution()) absl::StrAppend(&text, s.distribution().has_local() ? " local distribution" : " distribution");
   if (s.activations() == LayerScheme::DYNAMIC) text += ", dynamic";
   return text;
 }

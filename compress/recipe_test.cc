@@ -63,6 +63,9 @@ TEST(Recipe, RefusalsNameFieldAndRule) {
   EXPECT_THAT(refusal("layers {}\nrules { scheme { group: 12 } }"), ::testing::AllOf(HasSubstr("rule 1"), HasSubstr("12")));
   EXPECT_THAT(refusal("layers { grid: 'uint4' group: 32 }"), HasSubstr("DYNAMIC"));
   EXPECT_THAT(refusal("layers { grid: 'vq2' group: 32 }"), HasSubstr("per channel"));
+  EXPECT_THAT(refusal("layers { grid: 'int4' distribution { samples: 2 local {} } }"), HasSubstr("ternary or binary"));
+  EXPECT_THAT(refusal("layers { grid: 'ternary' distribution { samples: 2 local {} } }"), HasSubstr("sequential"));
+  EXPECT_THAT(refusal("layers { grid: 'ternary' distribution { samples: 2 local { steps: -1 } } }"), HasSubstr("-1 steps"));
   EXPECT_THAT(refusal("layers { multiples: true }"), HasSubstr("multiples without a group"));
   EXPECT_THAT(refusal("layers { grid 'int8' }\n"), HasSubstr("line 1"));
   EXPECT_THAT(refusal("ranges { method: 'kl' }"), HasSubstr("kl"));

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "engine/test_util.h"
 #include "graph/draws.h"
 #include "graph/ensemble.h"
@@ -67,10 +68,11 @@ std::vector<float> Input() {
 
 // The formulas of graph/ensemble.h in f64 on the outputs of T programs of one sample each. Tolerance: f32 sums of 5 classes
 // and 4 samples, and exp and log within some units in the last place.
-void ExpectClasses(bool softmax) {
+void ExpectClasses(bool softmax, double temperature = 1) {
   constexpr int kSamples = 4;
   constexpr uint64_t kSeed = 77;
-  const Graph network = Network(softmax);
+  Graph network = Network(softmax);
+  if (temperature != 1) network.metadata[std::string(graph::kTemperatures)] = absl::StrCat("2:9 4:", temperature, " 8:7");
   const std::vector<float> x = Input();
   const auto ensemble = graph::MakeEnsemble(network, {.samples = kSamples, .seed = kSeed});
   ASSERT_TRUE(ensemble.ok()) << ensemble.status();
@@ -81,7 +83,10 @@ void ExpectClasses(bool softmax) {
     const std::vector<float> y = Outputs(graph::DrawSample(network, kSeed, t), x)[0];
     for (size_t r = 0; r < kRows; ++r) {
       double sum = 0, p[kClasses];
-      for (size_t c = 0; c < kClasses; ++c) sum += p[c] = softmax ? y[r * kClasses + c] : std::exp(y[r * kClasses + c]);
+      for (size_t c = 0; c < kClasses; ++c) {
+        const double logit = softmax ? std::log(double{y[r * kClasses + c]}) : y[r * kClasses + c];
+        sum += p[c] = std::exp(logit / temperature);
+      }
       for (size_t c = 0; c < kClasses; ++c) {
         mean[r * kClasses + c] += p[c] / sum / kSamples;
         within[r] -= p[c] / sum * std::log(p[c] / sum) / kSamples;
@@ -100,11 +105,18 @@ void ExpectClasses(bool softmax) {
     EXPECT_NEAR(found[2][r], total - within[r], 2e-5);
     apart += total - within[r];
   }
-  EXPECT_GT(apart, 1e-3) << "the samples do not differ: nothing was tested";
+  EXPECT_GT(apart, 1e-3 / (temperature * temperature)) << "the samples do not differ: nothing was tested";
 }
 
 TEST(Ensemble, OfLogitsIsTheLogarithmOfTheMeanProbability) { ExpectClasses(false); }
 TEST(Ensemble, OfProbabilitiesIsTheirMean) { ExpectClasses(true); }
+
+TEST(Ensemble, EverySampleIsAtTheTemperatureThatTheFileSays) {
+  for (const bool softmax : {false, true}) {
+    ExpectClasses(softmax, 0.5);
+    ExpectClasses(softmax, 2);
+  }
+}
 
 TEST(Ensemble, OfValuesIsMeanAndStandardDeviation) {
   constexpr int kSamples = 3;

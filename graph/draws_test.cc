@@ -141,6 +141,23 @@ TEST(MakeEnsemble, WhatOutputsAreCanBeSaid) {
   EXPECT_THAT(std::string(MakeEnsemble(n.b.graph, {.samples = 2}).status().message()), HasSubstr("'numbers', expected classes or values"));
 }
 
+TEST(TemperatureOf, IsThatOfTheMostSamplesThatAreNotMore) {
+  EXPECT_EQ(*TemperatureOf("2:1.5 4:1.25 8:0.5", 2), 1.5);
+  EXPECT_EQ(*TemperatureOf("2:1.5 4:1.25 8:0.5", 7), 1.25);
+  EXPECT_EQ(*TemperatureOf("2:1.5 4:1.25 8:0.5", 64), 0.5);
+  EXPECT_EQ(*TemperatureOf("4:1.25 8:0.5", 2), 1.25);
+  EXPECT_EQ(*TemperatureOf("", 8), 1);
+  for (const char* bad : {"2:", "2:0", "2:nan", "2:1000", "x:1", "4:1 2:1", "1.5"}) {
+    EXPECT_THAT(std::string(TemperatureOf(bad, 8).status().message()), HasSubstr("expected SAMPLES:TEMPERATURE")) << bad;
+  }
+}
+
+TEST(MakeEnsemble, RefusesATemperatureItCannotRead) {
+  Network n = TwoLayers();
+  n.b.graph.metadata[std::string(kTemperatures)] = "8=1";
+  EXPECT_THAT(std::string(MakeEnsemble(n.b.graph, {.samples = 2}).status().message()), HasSubstr("'8=1'"));
+}
+
 TEST(MakeEnsemble, RefusesWhatHasNothingToDraw) {
   Network n = TwoLayers();
   EXPECT_THAT(std::string(MakeEnsemble(n.b.graph, {.samples = 1}).status().message()), HasSubstr("expected 2 to 64"));

@@ -2,11 +2,14 @@
 #include "graph/ensemble.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/status.h"
 #include "graph/control_flow.h"
 #include "graph/draws.h"
@@ -59,6 +62,9 @@ class Ensemble {
 
   absl::StatusOr<Graph> Run() {
     OCTET_RETURN_IF_ERROR(FindDependent());
+    if (const auto it = source_.metadata.find(std::string(kTemperatures)); it != source_.metadata.end()) {
+      OCTET_ASSIGN_OR_RETURN(temperature_, TemperatureOf(it->second, options_.samples));
+    }
     out_.name = source_.name;
     out_.metadata = source_.metadata;
     out_.values = source_.values;
@@ -221,9 +227,17 @@ class Ensemble {
     const Shape shape = Without(stacked, 1), rows = {shape[0]};
     const Node* producer = ProducerOf(id);
     const bool probabilities = producer != nullptr && producer->op == "Softmax";
-    const ValueId p =
-        probabilities ? stack
-                      : tail.Add("Softmax", {stack}, stacked, name + "/probabilities", {{"axis", static_cast<int64_t>(stacked.size()) - 1}});
+    ValueId p = stack;
+    if (probabilities && temperature_ != 1) {
+      const ValueId some = tail.Add("Clip", {p, tail.Number(kLeastProbability)}, stacked, name + "/possible");
+      p = tail.Add("Log", {some}, stacked, name + "/log_probabilities");
+    }
+    if (temperature_ != 1) {
+      p = tail.Add("Mul", {p, tail.Number(static_cast<float>(1 / temperature_))}, stacked, name + "/at_temperature");
+    }
+    if (!probabilities || temperature_ != 1) {
+      p = tail.Add("Softmax", {p}, stacked, name + "/probabilities", {{"axis", static_cast<int64_t>(stacked.size()) - 1}});
+    }
     const ValueId mean =
         tail.Add("ReduceMean", {p, tail.Axes({1})}, shape, probabilities ? name : name + "/mean", {{"keepdims", int64_t{0}}});
     ValueId result = mean;
@@ -263,6 +277,7 @@ class Ensemble {
 
   const Graph& source_;
   const EnsembleOptions options_;
+  double temperature_ = 1;
   Graph out_;
   absl::flat_hash_set<std::string> names_;
   std::vector<bool> dependent_;                // per value of the source
@@ -270,6 +285,25 @@ class Ensemble {
 };
 
 }  // namespace
+
+absl::StatusOr<double> TemperatureOf(absl::string_view temperatures, int samples) {
+  std::optional<double> chosen;
+  int before = 0;
+  for (const absl::string_view entry : absl::StrSplit(temperatures, ' ', absl::SkipEmpty())) {
+    const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(entry, absl::MaxSplits(':', 1));
+    int of = 0;
+    double temperature = 0;
+    if (!absl::SimpleAtoi(parts.first, &of) || !absl::SimpleAtod(parts.second, &temperature) || of <= before ||
+        !(temperature >= 0.01 && temperature <= 100)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("metadata ", kTemperatures, ": '", entry,
+                       "', expected SAMPLES:TEMPERATURE, samples ascending, temperatures from 0.01 to 100"));
+    }
+    if (!chosen.has_value() || of <= samples) chosen = temperature;
+    before = of;
+  }
+  return chosen.value_or(1);
+}
 
 absl::StatusOr<Graph> MakeEnsemble(const Graph& graph, const EnsembleOptions& options) {
   if (options.samples < 2 || options.samples > kMostSamples) {

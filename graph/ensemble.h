@@ -9,6 +9,7 @@
 // and of an output of values, with x_t the samples' results:
 //   <output>                      mean_t x_t
 //   <output>_std                  sqrt(sum_t (x_t - mean)^2 / (T - 1)), shape of the output
+// p_t is softmax(logits_t / temperature), a temperature of 1 unless the file says otherwise (kTemperatures).
 // Source of the split: Depeweg et al., arXiv:1710.07283, section 3.
 #ifndef OCTET_GRAPH_ENSEMBLE_H_
 #define OCTET_GRAPH_ENSEMBLE_H_
@@ -28,6 +29,12 @@ inline constexpr int kMostSamples = 64;
 inline constexpr absl::string_view kPredictiveEntropy = "_predictive_entropy";
 inline constexpr absl::string_view kMutualInformation = "_mutual_information";
 inline constexpr absl::string_view kStandardDeviation = "_std";
+
+// Metadata of a file: temperatures of an output of classes by the number of samples, "2:1.49 4:1.27 8:1.21". The entry of the
+// most samples that are not more than the ensemble's counts, else the first one.
+inline constexpr absl::string_view kTemperatures = "ai.octet.ensemble.temperatures";
+// Errors: kInvalidArgument quoting an entry that is not SAMPLES:TEMPERATURE with a temperature in [0.01, 100], samples ascending.
+absl::StatusOr<double> TemperatureOf(absl::string_view temperatures, int samples);
 
 struct EnsembleOptions {
   int samples = 8;

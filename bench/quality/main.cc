@@ -40,7 +40,7 @@ ABSL_FLAG(std::vector<std::string>, samples, (std::vector<std::string>{"2", "4",
 ABSL_FLAG(bool, uncertainty, false, "of classifiers, measure likelihood, calibration and what entropy tells, too");
 ABSL_FLAG(double, distribution, 2, "samples whose mean the distributions of SCHEME-mc are fitted for");
 ABSL_FLAG(int, distribution_bits, 8, "bits of their stored probabilities");
-ABSL_FLAG(int, layers, 0, "show this many of each scheme's worst layers");
+ABSL_FLAG(int, layers, 0, "show this many of each scheme's worst layers, and its notes");
 ABSL_FLAG(int, threads, 0, "threads of one inference (0: the CPU budget)");
 ABSL_FLAG(std::string, keep, "", "folder that keeps the compressed files and arrays (else they are removed)");
 
@@ -221,6 +221,8 @@ class Bench {
       const compress::LayerReport& l = report.layers[i];
       std::fprintf(stderr, "%s: %6.1f dB %s %s\n", name_.c_str(), l.sqnr_db, l.op.c_str(), l.node.c_str());
     }
+    if (lines == 0) return;
+    for (const std::string& note : report.notes) std::fprintf(stderr, "%s: %s\n", name_.c_str(), note.c_str());
   }
 
   // All settings of the peer; the best on the evaluation samples, in its favour, is its row.
