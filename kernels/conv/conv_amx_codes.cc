@@ -1,0 +1,205 @@
+// Conv of weights of less than 8 bits on AMX: entry "amx_codes".
+//
+// A block of outputs after the other is decoded from the codes of "onednn_codes" (one copy serves both) into memory that stays
+// in cache, piece by piece while the piece before it is multiplied; every thread takes its own outputs and copies the source
+// for itself. "onednn_codes" decodes all weights first, and wins where many rows make decoding cheap. Bit for bit its results.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/parallel_for.h"
+#include "base/status.h"
+#include "kernels/amx.h"
+#include "kernels/conv/conv.h"
+#include "kernels/conv/conv_amx_codes.h"
+#include "kernels/conv/conv_codes.h"
+#include "kernels/conv/conv_rows.h"
+#include "kernels/elements.h"
+
+namespace octet::kernels {
+namespace {
+
+constexpr int64_t kMostPositions = 1024;
+constexpr int64_t kGrainProducts = 1 << 20;  // as kOneThreadMultiplyAdds of conv_onednn.cc
+
+absl::Status Refuse(absl::string_view why) { return absl::UnimplementedError(why); }
+
+absl::Status CheckForm(const ConvParams& p) {
+  if (!IsNarrow(p.weights_dtype)) return Refuse("the weights have 8 bits or more");
+  if (!AmxInt8Available()) return Refuse("no AMX int8 tiles here");
+  if (p.groups != 1) return Refuse(absl::StrCat(p.groups, " groups"));
+  if (p.runtime_quant || p.src.dtype != DType::kU8) return Refuse("src is not u8 with quantization");
+  if (p.src.layout != Layout::kChannelsLast || p.dst.layout != Layout::kChannelsLast) return Refuse("not channels-last");
+  if (NumElements(p.src.shape) == 0 || NumElements(p.dst.shape) == 0) return Refuse("empty tensor");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<AmxFinish> MakeFinish(const ConvParams& p) {
+  using Op = AmxFinish::Op;
+  AmxFinish f;
+  f.outputs = p.dst.shape[1];
+  f.to = p.dst.dtype == DType::kF32 ? AmxFinish::To::kF32 : p.dst.dtype == DType::kS8 ? AmxFinish::To::kS8 : AmxFinish::To::kU8;
+  if (p.dst.quant) {
+    f.inverse_scale = 1 / p.dst.quant->scale[0];
+    f.zero_point = static_cast<float>(p.dst.quant->zero_point_at(0));
+  }
+  for (size_t i = 0; i < p.post_ops.size(); ++i) {
+    const PostOp& op = p.post_ops[i];
+    if (op.kind == PostOp::Kind::kAdd) {
+      const auto& quant = op.residual.quant;
+      const DType type = op.residual.dtype;
+      f.steps.push_back({type == DType::kF32 ? Op::kAddF32 : type == DType::kS8 ? Op::kAddS8 : Op::kAddU8,
+                         quant ? quant->scale[0] : 1.0f, quant ? static_cast<float>(quant->zero_point_at(0)) : 0.0f});
+      continue;
+    }
+    const Activation& a = op.activation;
+    if (i + 1 == p.post_ops.size() && SaturationGives(a, p.dst)) continue;
+    if (a.kind == ActivationKind::kRelu) {
+      f.steps.push_back({Op::kRelu});
+    } else if (a.kind == ActivationKind::kLeakyRelu) {
+      f.steps.push_back({Op::kLeakyRelu, a.alpha});
+    } else if (a.kind == ActivationKind::kClip) {
+      f.steps.push_back({Op::kClip, a.alpha, a.beta});
+    } else {
+      return Refuse(absl::StrCat("no ", NameOf(a.kind), " here"));
+    }
+  }
+  return f;
+}
+
+// The order [O / block][tap][I / 4][block][4] that oneDNN packs for AMX, or a refusal.
+absl::StatusOr<AmxWeights> MakeWeights(const dnnl::memory::desc& desc, const ConvRows* rows = nullptr) {
+  const dnnl::memory::dims strides = desc.get_strides(), padded = desc.get_padded_dims(), blocks = desc.get_inner_blks(),
+                           indices = desc.get_inner_idxs();
+  const auto unlike = Refuse(absl::StrCat("layout ", LayoutString(desc)));
+  const size_t n = blocks.size();
+  const bool form = (n == 2 || (n == 3 && indices[0] == 1)) && indices[n - 2] == 0 && indices[n - 1] == 1 && blocks[n - 1] == 4;
+  if (!form || blocks[n - 2] % 16 != 0 || blocks[n - 2] > 64) return unlike;
+  AmxWeights w;
+  w.block = blocks[n - 2];
+  const int64_t quads = padded[1] / 4, tap_bytes = quads * w.block * 4;
+  int64_t taps = 1;
+  if (const int64_t inner = n == 3 ? blocks[0] * 4 : 4; padded[1] > inner && strides[1] != inner * w.block) return unlike;
+  for (size_t d = padded.size(); d-- > 2;) {
+    if (padded[d] > 1 && strides[d] != taps * tap_bytes) return unlike;
+    taps *= padded[d];
+  }
+  w.block_bytes = taps * tap_bytes;
+  if (padded[0] > w.block && strides[0] != w.block_bytes) return unlike;
+  w.step_bytes = std::min<int64_t>(quads, 16) * 4;
+  for (int64_t tap = 0; tap < taps && rows != nullptr; ++tap) {
+    for (int64_t q = 0; q < quads; q += 16) {
+      w.steps.push_back({rows->TapOffset(tap) * rows->pixel_bytes() + q * 4, tap * tap_bytes + q * w.block * 4});
+    }
+  }
+  return w;
+}
+
+AmxRows MakeTiles(const ConvRows& rows) {
+  AmxRows out;
+  const int64_t positions = rows.positions();
+  out.tile_rows = std::min<int64_t>(positions, 16);
+  out.row_bytes = rows.pixel_bytes();
+  int64_t done = 0;
+  for (int64_t first = 0; first < positions; first += 16) {
+    // Nothing may be read behind a source that is not copied: its last tile repeats rows of the one before.
+    const int64_t start = rows.needs_copy() ? first : std::min(first, positions - out.tile_rows);
+    out.tile_offsets.push_back(start * out.row_bytes);
+    for (int64_t p = start; p < start + 16; ++p) {
+      out.pixels.push_back(p < done || p >= positions ? -1 : static_cast<int32_t>(rows.PixelAt(p)));
+    }
+    done = start + 16;
+  }
+  return out;
+}
+
+// zero_point * sum of an output's weights, what the source's zero point adds to its sums.
+absl::StatusOr<std::shared_ptr<const PackedWeights>> Corrections(const ConvParams& p, const AmxWeights& w, WeightStore& store) {
+  const int32_t zero_point = p.src.quant->zero_point_at(0);
+  return store.GetOrPack(absl::StrCat(p.weights.id, "/conv_codes_sums/", zero_point), [&]() -> absl::StatusOr<PackedWeights> {
+    OCTET_ASSIGN_OR_RETURN(const Buffer decoded, Buffer::Allocate(w.stream->decoded_bytes()));
+    SerialFor alone;
+    DecodeStream(*w.stream, reinterpret_cast<const std::byte*>(w.packed), &alone, const_cast<std::byte*>(decoded.data()));
+    const int64_t outputs = p.dst.shape[1];
+    PackedWeights out;
+    OCTET_ASSIGN_OR_RETURN(out.data, Buffer::Allocate(outputs * 4));
+    auto* const sums = reinterpret_cast<int32_t*>(out.data.data());
+    for (int64_t o = 0; o < outputs; ++o) {
+      const auto* from = reinterpret_cast<const int8_t*>(decoded.data()) + o / w.block * w.block_bytes + o % w.block * 4;
+      int32_t sum = 0;
+      for (int64_t i = 0; i < w.block_bytes; i += w.block * 4) sum += from[i] + from[i + 1] + from[i + 2] + from[i + 3];
+      sums[o] = sum * zero_point;
+    }
+    out.layout = "vector";
+    return out;
+  });
+}
+
+// Everything a run needs; immutable.
+struct Plan {
+  ConvCodesOperands operands;
+  std::shared_ptr<const PackedWeights> corrections;
+  std::unique_ptr<ConvRows> rows;
+  AmxWeights weights;
+  AmxRows tiles;
+  AmxFinish finish;
+  uint8_t padding = 0;
+  int64_t workers = 1;
+
+  int64_t copy_bytes() const { return (rows->copy_bytes() + 63) / 64 * 64; }
+  int64_t worker_bytes() const { return copy_bytes() + AmxScratchBytes(weights, tiles); }
+};
+
+void Run(const Plan& plan, const BindArgs& args) {
+  const int64_t items = static_cast<int64_t>(plan.tiles.tile_offsets.size()) *
+                        ((plan.finish.outputs + plan.weights.block - 1) / plan.weights.block);
+  RunParallel(args.parallel, plan.workers, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t worker = begin; worker < end; ++worker) {
+      auto* const scratch = static_cast<uint8_t*>(args.scratch) + worker * plan.worker_bytes();
+      AmxShare share;
+      share.begin = items * worker / plan.workers;
+      share.end = items * (worker + 1) / plan.workers;
+      share.rows = static_cast<const uint8_t*>(args.src[0]);
+      if (plan.rows->needs_copy()) {
+        plan.rows->Copy(share.rows, plan.padding, scratch);
+        share.rows = scratch;
+      }
+      share.scratch = scratch + plan.copy_bytes();
+      share.dst = args.dst[0];
+      MultiplyAmxCodes(plan.weights, plan.tiles, plan.finish, share);
+    }
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Kernel>> CreateConvAmxCodes(const ConvParams& params, const KernelEnv& env) {
+  OCTET_RETURN_IF_ERROR(CheckForm(params));
+  auto plan = std::make_shared<Plan>();
+  OCTET_ASSIGN_OR_RETURN(plan->finish, MakeFinish(params));
+  WeightStore own;
+  const KernelEnv stored{env.weights != nullptr ? env.weights : &own, env.threads};
+  OCTET_ASSIGN_OR_RETURN(plan->operands, OneDnnConvCodes(params, stored));
+  const PackedWeights& codes = *plan->operands.codes;
+  const auto& detail = std::any_cast<const ConvCodes&>(codes.detail);
+  OCTET_ASSIGN_OR_RETURN(const AmxWeights form, MakeWeights(detail.desc));
+  plan->rows = std::make_unique<ConvRows>(params, form.step_bytes);
+  if (plan->rows->positions() > kMostPositions) return Refuse(absl::StrCat(plan->rows->positions(), " rows"));
+  OCTET_ASSIGN_OR_RETURN(plan->weights, MakeWeights(detail.desc, plan->rows.get()));
+  plan->weights.stream = &detail.stream;
+  plan->weights.packed = reinterpret_cast<const uint8_t*>(codes.data.data());
+  plan->tiles = MakeTiles(*plan->rows);
+  plan->padding = static_cast<uint8_t>(params.src.quant->zero_point_at(0));
+  plan->finish.scales = plan->operands.scales;
+  plan->finish.bias = plan->operands.bias;
+  if (plan->padding != 0) {
+    OCTET_ASSIGN_OR_RETURN(plan->corrections, Corrections(params, plan->weights, *stored.weights));
+    plan->finish.corrections = reinterpret_cast<const int32_t*>(plan->corrections->data.data());
+  }
+  const int64_t products = NumElements(params.weights_shape) * plan->rows->positions();
+  plan->workers = products < kGrainProducts ? 1 : std::max(env.threads, 1);
+  return MakeFunctionKernel(absl::StrCat("amx:codes of ", detail.stream.Name()), plan->workers * plan->worker_bytes(),
+                            [plan](const BindArgs& args) { Run(*plan, args); });
+}
+
+}  // namespace octet::kernels
