@@ -76,29 +76,54 @@ HWY_INLINE V8 Scale(V8 level, const uint8_t* multipliers, const uint8_t* zero_po
   return hn::BitCast(d, hn::Or(low, high));
 }
 
-template <int kBits, int kPart = 0>
-HWY_INLINE void DecodeBlock(const uint8_t* HWY_RESTRICT codes, V8 table, uint8_t* HWY_RESTRICT out) {
+struct NoScale {
+  HWY_INLINE V8 operator()(V8 level, int64_t) const { return level; }
+};
+
+// The chunks of one block; `scale` takes levels and their place in a chunk.
+template <int kBits, int kPart = 0, typename Scaler>
+HWY_INLINE void DecodeBlock(const uint8_t* HWY_RESTRICT codes, V8 table, uint8_t* HWY_RESTRICT out, int64_t step, Scaler scale) {
   if constexpr (kPart < 8 / kBits) {
     const U8 d;
     for (int64_t i = 0; i < kChunk; i += kBytes) {
       const auto x = hn::BitCast(U16(), hn::Load(d, codes + i));
       const auto index = hn::And(hn::BitCast(d, hn::ShiftRight<kBits * kPart>(x)), hn::Set(d, (1 << kBits) - 1));
-      hn::Store(hn::TableLookupBytes(table, index), d, out + kPart * kChunk + i);
+      hn::Store(scale(hn::TableLookupBytes(table, index), i), d, out + kPart * step + i);
     }
-    DecodeBlock<kBits, kPart + 1>(codes, table, out);
+    DecodeBlock<kBits, kPart + 1>(codes, table, out, step, scale);
+  }
+}
+
+// Whole blocks under one record each: records stay in registers or L1 for several of them.
+template <int kBits>
+void DecodeScaledBlocks(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
+  constexpr int64_t kParts = 8 / kBits;
+  const V8 table = hn::LoadDup128(U8(), reinterpret_cast<const uint8_t*>(stream.levels.data()));
+  const int64_t span = stream.repeat / kParts;
+  SpreadRecords records;
+  for (int64_t block = begin; block < end;) {
+    records.Load(stream, packed, block / span);
+    const auto scale = [&](V8 level, int64_t i) HWY_ATTR { return Scale(level, records.multipliers[0] + i, records.zero_points[0] + i); };
+    for (const int64_t stop = std::min(end, (block / span + 1) * span); block < stop; ++block, out += kParts * step) {
+      hwy::Prefetch(packed + block * kChunk + kPrefetchBytes);
+      DecodeBlock<kBits>(packed + block * kChunk, table, out, step, scale);
+    }
   }
 }
 
 template <int kBits>
-void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
+void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
   constexpr int64_t kParts = 8 / kBits;
   const V8 table = hn::LoadDup128(U8(), reinterpret_cast<const uint8_t*>(stream.levels.data()));
   if (stream.repeat == 0) {
-    for (int64_t block = begin; block < end; ++block) {
+    for (int64_t block = begin; block < end; ++block, out += kParts * step) {
       hwy::Prefetch(packed + block * kChunk + kPrefetchBytes);
-      DecodeBlock<kBits>(packed + block * kChunk, table, out + block * kParts * kChunk);
+      DecodeBlock<kBits>(packed + block * kChunk, table, out, step, NoScale());
     }
     return;
+  }
+  if (stream.period == 1 && stream.repeat % kParts == 0) {
+    return DecodeScaledBlocks<kBits>(stream, packed, begin, end, out, step);
   }
   const auto decode = [&](int64_t chunk, const uint8_t* multipliers, const uint8_t* zero_points) HWY_ATTR {
     const U8 d;
@@ -108,7 +133,7 @@ void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, 
       const auto x = hn::BitCast(U16(), hn::Load(d, codes + i));
       const auto shifted = hn::BitCast(d, hn::ShiftRightSame(x, static_cast<int>(chunk % kParts) * kBits));
       const V8 level = hn::TableLookupBytes(table, hn::And(shifted, hn::Set(d, (1 << kBits) - 1)));
-      hn::Store(Scale(level, multipliers + i, zero_points + i), d, out + chunk * kChunk + i);
+      hn::Store(Scale(level, multipliers + i, zero_points + i), d, out + (chunk - begin * kParts) * step + i);
     }
   };
   ForEachScaledChunk(stream, packed, begin * kParts, end * kParts, decode);
@@ -135,7 +160,7 @@ struct Table256 {
 class VectorTable {
  public:
   explicit VectorTable(const int8_t* v) : t0_(v), t1_(v + 256), t2_(v + 512), t3_(v + 768) {}
-  HWY_INLINE void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT to) const {
+  HWY_INLINE void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT to, int64_t step) const {
     const U8 d;
     const U16 d16;
     const V8 code = hn::Load(d, codes);
@@ -143,9 +168,9 @@ class VectorTable {
     const auto low01 = hn::BitCast(d16, hn::InterleaveLower(d, w0, w1)), high01 = hn::BitCast(d16, hn::InterleaveUpper(d, w0, w1));
     const auto low23 = hn::BitCast(d16, hn::InterleaveLower(d, w2, w3)), high23 = hn::BitCast(d16, hn::InterleaveUpper(d, w2, w3));
     hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, low01, low23)), d, to);
-    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, low01, low23)), d, to + 64);
-    hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, high01, high23)), d, to + 128);
-    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, high01, high23)), d, to + 192);
+    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, low01, low23)), d, to + step);
+    hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, high01, high23)), d, to + 2 * step);
+    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, high01, high23)), d, to + 3 * step);
   }
 
  private:
@@ -159,10 +184,10 @@ class VectorTable {
       for (int e = 0; e < 4; ++e) table_[code][e] = v[e * 256 + code];
     }
   }
-  void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT out) const {
+  void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT out, int64_t step) const {
     for (int q = 0; q < 4; ++q) {
       for (int j = 0; j < 4; ++j) {
-        for (int i = 0; i < 4; ++i) std::memcpy(out + j * kChunk + (q * 4 + i) * 4, table_[codes[q * 16 + j * 4 + i]], 4);
+        for (int i = 0; i < 4; ++i) std::memcpy(out + j * step + (q * 4 + i) * 4, table_[codes[q * 16 + j * 4 + i]], 4);
       }
     }
   }
@@ -172,43 +197,43 @@ class VectorTable {
 };
 #endif
 
-void DecodeVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
+void DecodeVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
   const VectorTable table(stream.vectors.data());
-  for (int64_t block = begin; block < end; ++block) {
+  for (int64_t block = begin; block < end; ++block, out += 4 * step) {
     const uint8_t* codes = packed + block * kChunk;
     hwy::Prefetch(codes + kPrefetchBytes);
-    table(codes, out + block * 4 * kChunk);
+    table(codes, out, step);
   }
 }
 
 // Vector codes with records: a piece that stays in L1 is decoded first, then scaled in place.
-void DecodeScaledVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
+void DecodeScaledVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
   constexpr int64_t kBlocks = 64;
   const auto scale = [&](int64_t chunk, const uint8_t* multipliers, const uint8_t* zero_points) HWY_ATTR {
-    uint8_t* at = out + chunk * kChunk;
+    uint8_t* at = out + (chunk - begin * 4) * step;
     for (int64_t i = 0; i < kChunk; i += kBytes) {
       hn::Store(Scale(hn::Load(U8(), at + i), multipliers + i, zero_points + i), U8(), at + i);
     }
   };
   for (int64_t first = begin; first < end; first += kBlocks) {
     const int64_t last = std::min(first + kBlocks, end);
-    DecodeVectors(stream, packed, first, last, out);
+    DecodeVectors(stream, packed, first, last, out + (first - begin) * 4 * step, step);
     ForEachScaledChunk(stream, packed, first * 4, last * 4, scale);
   }
 }
 
-void Decode(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, int8_t* out) {
+void Decode(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, int8_t* out, int64_t step) {
   auto* const bytes = reinterpret_cast<uint8_t*>(out);
   switch (stream.form) {
     case Form::k1Bit:
-      return DecodeBits<1>(stream, packed, begin, end, bytes);
+      return DecodeBits<1>(stream, packed, begin, end, bytes, step);
     case Form::k2Bit:
-      return DecodeBits<2>(stream, packed, begin, end, bytes);
+      return DecodeBits<2>(stream, packed, begin, end, bytes, step);
     case Form::k4Bit:
-      return DecodeBits<4>(stream, packed, begin, end, bytes);
+      return DecodeBits<4>(stream, packed, begin, end, bytes, step);
     case Form::kVector:
-      return stream.repeat > 0 ? DecodeScaledVectors(stream, packed, begin, end, bytes)
-                               : DecodeVectors(stream, packed, begin, end, bytes);
+      return stream.repeat > 0 ? DecodeScaledVectors(stream, packed, begin, end, bytes, step)
+                               : DecodeVectors(stream, packed, begin, end, bytes, step);
   }
 }
 

@@ -67,32 +67,29 @@ absl::StatusOr<AmxFinish> MakeFinish(const ConvParams& p) {
   return f;
 }
 
-// The order [O / block][tap][I / 4][block][4] that oneDNN packs for AMX, or a refusal.
-absl::StatusOr<AmxWeights> MakeWeights(const dnnl::memory::desc& desc, const ConvRows* rows = nullptr) {
-  const dnnl::memory::dims strides = desc.get_strides(), padded = desc.get_padded_dims(), blocks = desc.get_inner_blks(),
-                           indices = desc.get_inner_idxs();
-  const auto unlike = Refuse(absl::StrCat("layout ", LayoutString(desc)));
-  const size_t n = blocks.size();
-  const bool form = (n == 2 || (n == 3 && indices[0] == 1)) && indices[n - 2] == 0 && indices[n - 1] == 1 && blocks[n - 1] == 4;
-  if (!form || blocks[n - 2] % 16 != 0 || blocks[n - 2] > 64) return unlike;
+// Requires: rows made for steps of StepQuads().
+int64_t StepQuads(const ConvPanels& panels) { return std::min<int64_t>(panels.quads, 16); }
+
+AmxWeights MakeWeights(const ConvCodes& codes, const std::byte* packed, const ConvRows& rows) {
   AmxWeights w;
-  w.block = blocks[n - 2];
-  const int64_t quads = padded[1] / 4, tap_bytes = quads * w.block * 4;
-  int64_t taps = 1;
-  if (const int64_t inner = n == 3 ? blocks[0] * 4 : 4; padded[1] > inner && strides[1] != inner * w.block) return unlike;
-  for (size_t d = padded.size(); d-- > 2;) {
-    if (padded[d] > 1 && strides[d] != taps * tap_bytes) return unlike;
-    taps *= padded[d];
-  }
-  w.block_bytes = taps * tap_bytes;
-  if (padded[0] > w.block && strides[0] != w.block_bytes) return unlike;
-  w.step_bytes = std::min<int64_t>(quads, 16) * 4;
-  for (int64_t tap = 0; tap < taps && rows != nullptr; ++tap) {
-    for (int64_t q = 0; q < quads; q += 16) {
-      w.steps.push_back({rows->TapOffset(tap) * rows->pixel_bytes() + q * 4, tap * tap_bytes + q * w.block * 4});
+  w.stream = &codes.stream;
+  w.packed = reinterpret_cast<const uint8_t*>(packed);
+  w.quads = StepQuads(*codes.panels);
+  for (int64_t tap = 0; tap < codes.panels->taps; ++tap) {
+    for (int64_t q = 0; q < codes.panels->quads; q += w.quads) {
+      w.src_offsets.push_back(rows.TapOffset(tap) * rows.pixel_bytes() + q * 4);
     }
   }
   return w;
+}
+
+absl::Status CheckPanels(const ConvCodes& codes) {
+  if (!codes.panels) return Refuse(absl::StrCat("layout ", LayoutString(codes.desc)));
+  const int64_t quads = StepQuads(*codes.panels);
+  if (codes.panels->quads % quads != 0 || quads % codes.stream.chunks_per_block() != 0) {
+    return Refuse(absl::StrCat(codes.panels->quads * 4, " channels in codes of ", codes.stream.Name()));
+  }
+  return absl::OkStatus();
 }
 
 AmxRows MakeTiles(const ConvRows& rows) {
@@ -113,21 +110,23 @@ AmxRows MakeTiles(const ConvRows& rows) {
   return out;
 }
 
-// zero_point * sum of an output's weights, what the source's zero point adds to its sums.
+// zero_point * sum of an output's weights: what the source's zero point adds to its sums.
 absl::StatusOr<std::shared_ptr<const PackedWeights>> Corrections(const ConvParams& p, const AmxWeights& w, WeightStore& store) {
   const int32_t zero_point = p.src.quant->zero_point_at(0);
   return store.GetOrPack(absl::StrCat(p.weights.id, "/conv_codes_sums/", zero_point), [&]() -> absl::StatusOr<PackedWeights> {
-    OCTET_ASSIGN_OR_RETURN(const Buffer decoded, Buffer::Allocate(w.stream->decoded_bytes()));
-    SerialFor alone;
-    DecodeStream(*w.stream, reinterpret_cast<const std::byte*>(w.packed), &alone, const_cast<std::byte*>(decoded.data()));
-    const int64_t outputs = p.dst.shape[1];
+    const int64_t outputs = p.dst.shape[1], chunks = w.steps() * w.quads, blocks = chunks / w.stream->chunks_per_block();
+    OCTET_ASSIGN_OR_RETURN(Buffer panel, Buffer::Allocate(chunks * CodeStream::kChunk));
+    auto* const decoded = reinterpret_cast<int8_t*>(panel.data());
     PackedWeights out;
-    OCTET_ASSIGN_OR_RETURN(out.data, Buffer::Allocate(outputs * 4));
+    OCTET_ASSIGN_OR_RETURN(out.data, Buffer::Allocate(outputs * int64_t{sizeof(int32_t)}));
     auto* const sums = reinterpret_cast<int32_t*>(out.data.data());
     for (int64_t o = 0; o < outputs; ++o) {
-      const auto* from = reinterpret_cast<const int8_t*>(decoded.data()) + o / w.block * w.block_bytes + o % w.block * 4;
+      if (o % 16 == 0) ChooseCodeStreamDecode()(*w.stream, w.packed, o / 16 * blocks, (o / 16 + 1) * blocks, decoded, CodeStream::kChunk);
       int32_t sum = 0;
-      for (int64_t i = 0; i < w.block_bytes; i += w.block * 4) sum += from[i] + from[i + 1] + from[i + 2] + from[i + 3];
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const int8_t* quad = decoded + chunk * CodeStream::kChunk + o % 16 * 4;
+        sum += quad[0] + quad[1] + quad[2] + quad[3];
+      }
       sums[o] = sum * zero_point;
     }
     out.layout = "vector";
@@ -151,8 +150,7 @@ struct Plan {
 };
 
 void Run(const Plan& plan, const BindArgs& args) {
-  const int64_t items = static_cast<int64_t>(plan.tiles.tile_offsets.size()) *
-                        ((plan.finish.outputs + plan.weights.block - 1) / plan.weights.block);
+  const int64_t items = plan.tiles.tiles() * ((plan.finish.outputs + kAmxUnitOutputs - 1) / kAmxUnitOutputs);
   RunParallel(args.parallel, plan.workers, 1, [&](int64_t begin, int64_t end) {
     for (int64_t worker = begin; worker < end; ++worker) {
       auto* const scratch = static_cast<uint8_t*>(args.scratch) + worker * plan.worker_bytes();
@@ -182,12 +180,10 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateConvAmxCodes(const ConvParams& par
   OCTET_ASSIGN_OR_RETURN(plan->operands, OneDnnConvCodes(params, stored));
   const PackedWeights& codes = *plan->operands.codes;
   const auto& detail = std::any_cast<const ConvCodes&>(codes.detail);
-  OCTET_ASSIGN_OR_RETURN(const AmxWeights form, MakeWeights(detail.desc));
-  plan->rows = std::make_unique<ConvRows>(params, form.step_bytes);
+  OCTET_RETURN_IF_ERROR(CheckPanels(detail));
+  plan->rows = std::make_unique<ConvRows>(params, StepQuads(*detail.panels) * 4);
   if (plan->rows->positions() > kMostPositions) return Refuse(absl::StrCat(plan->rows->positions(), " rows"));
-  OCTET_ASSIGN_OR_RETURN(plan->weights, MakeWeights(detail.desc, plan->rows.get()));
-  plan->weights.stream = &detail.stream;
-  plan->weights.packed = reinterpret_cast<const uint8_t*>(codes.data.data());
+  plan->weights = MakeWeights(detail, codes.data.data(), *plan->rows);
   plan->tiles = MakeTiles(*plan->rows);
   plan->padding = static_cast<uint8_t>(params.src.quant->zero_point_at(0));
   plan->finish.scales = plan->operands.scales;

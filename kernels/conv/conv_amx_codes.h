@@ -5,25 +5,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/types/span.h"
 #include "kernels/code_stream_vector.h"
 
 namespace octet::kernels {
 
-// One step of AMX along the depth: 16 quads of weights (fewer where a tap has fewer; more than a tap has meet zeros).
-struct AmxStepPlan {
-  int64_t src_offset = 0;      // bytes in the rows
-  int64_t weights_offset = 0;  // bytes in the decoded weights of a block of outputs
-};
-
-// Weights of `block` outputs: steps of [quads][block][4], which follow each other in the stream of codes.
+// Panels of 16 outputs behind each other in a stream: each one `src_offsets.size()` steps of `quads` chunks, [quad][16][4].
 struct AmxWeights {
   const CodeStream* stream = nullptr;
   const uint8_t* packed = nullptr;
-  int64_t block = 0;        // outputs, a multiple of 16
-  int64_t block_bytes = 0;  // of a block's decoded weights
-  int64_t step_bytes = 64;  // depth of a step
-  std::vector<AmxStepPlan> steps;
+  int64_t quads = 16;                // of the depth of a step: 16 or less, whole blocks of the stream
+  std::vector<int64_t> src_offsets;  // bytes from a row to what each step multiplies
+  int64_t steps() const { return static_cast<int64_t>(src_offsets.size()); }
 };
 
 // What becomes of sums: dst = round(post_ops((acc - correction) * scale + bias) / dst_scale) + zero_point, saturated.
@@ -49,12 +41,15 @@ struct AmxFinish {
 // Rows in tiles of `tile_rows`.
 struct AmxRows {
   int64_t tile_rows = 16;
-  int64_t row_bytes = 0;               // between rows
-  std::vector<int64_t> tile_offsets;   // bytes
-  std::vector<int32_t> pixels;         // [tiles][16]: the row of dst, or -1
+  int64_t row_bytes = 0;              // between rows
+  std::vector<int64_t> tile_offsets;  // bytes
+  std::vector<int32_t> pixels;        // [tiles][16]: the row of dst, or -1
+  int64_t tiles() const { return static_cast<int64_t>(tile_offsets.size()); }
 };
 
-// Tiles [begin, end) of the grid [blocks of outputs][tiles of rows], on the calling thread.
+inline constexpr int64_t kAmxUnitOutputs = 64;  // outputs that are finished together: a cache line of 8-bit results
+
+// Items [begin, end) of the grid [units of outputs][tiles of rows], on the calling thread.
 struct AmxShare {
   int64_t begin = 0;
   int64_t end = 0;

@@ -16,179 +16,121 @@
 namespace octet::kernels {
 namespace {
 
-constexpr int64_t kTileBytes = 1024, kChunk = CodeStream::kChunk;
-constexpr int64_t kPieceChunks = 16;  // decoded between two steps: a tile
+constexpr int64_t kSums = 256;              // of a tile
+constexpr int64_t kGroup = 4;               // source tiles that share a weights tile: one accumulator each
+constexpr int64_t kColumns = kAmxUnitOutputs / 16;
+constexpr int64_t kRingTiles = 8;                // tiles of weights that are kept when each is used once
+constexpr int64_t kAccBytes = (kColumns + 1) * kGroup * kSums * 4;
 
-int64_t SegmentBytes() {
-  static const int64_t b = getenv("SEG") ? atoll(getenv("SEG")) : 32 << 10;
-  return b;
-}
+int64_t TileBytes(const AmxWeights& w) { return w.quads * CodeStream::kChunk; }
 
-int64_t SegmentSteps(const AmxWeights& w) {
-  return std::max<int64_t>(SegmentBytes() / (w.step_bytes * w.block), 1);
-}
-
-// A buffer holds whole blocks of the stream around the weights of a segment, and what the last step reads behind them.
-int64_t BufferBytes(const AmxWeights& w) {
-  const int64_t most = std::min(SegmentSteps(w) * w.step_bytes * w.block, w.block_bytes);
-  return (most + 2 * w.stream->chunks_per_block() * kChunk + 16 * w.block * 4 + 63) / 64 * 64;
-}
-
-int64_t Tiles(const AmxRows& rows) { return static_cast<int64_t>(rows.tile_offsets.size()); }
-
-// Steps [first, last) of a block of outputs and where they lie decoded.
-struct Segment {
-  int64_t block = 0;
-  int64_t first = 0;
-  int64_t last = 0;
-};
-
-// Decodes a segment piece by piece, in step with something else.
+// Decodes the tiles of a share in the order in which they are multiplied, one ahead of the product.
 class Decoder {
  public:
-  explicit Decoder(const AmxWeights& w) : w_(w), decode_(ChooseCodeStreamDecode()), per_block_(w.stream->chunks_per_block()) {}
+  enum class Keep : uint8_t { kRing, kUnit };  // for one use, or until Restart()
 
-  // Decodes `s` into `buffer` during the next `calls` calls of Advance().
-  void Start(const Segment& s, uint8_t* buffer, int64_t calls) {
-    const int64_t end_offset = s.last < static_cast<int64_t>(w_.steps.size()) ? w_.steps[static_cast<size_t>(s.last)].weights_offset : w_.block_bytes;
-    const int64_t begin = (s.block * w_.block_bytes + w_.steps[static_cast<size_t>(s.first)].weights_offset) / kChunk;
-    const int64_t end = (s.block * w_.block_bytes + end_offset) / kChunk;
-    at_ = begin / per_block_;
-    end_ = (end + per_block_ - 1) / per_block_;
-    // The stream's first block would lie here.
-    origin_ = reinterpret_cast<uintptr_t>(buffer) - static_cast<uintptr_t>(at_ * per_block_ * kChunk);
-    weights_ = reinterpret_cast<const int8_t*>(buffer + (begin - at_ * per_block_) * kChunk);
-    piece_ = std::max<int64_t>(kPieceChunks / per_block_, 1);
-    credit_ = 0;
-    gain_ = end_ - at_;
-    price_ = piece_ * std::max<int64_t>(calls, 1);
+  Decoder(const AmxWeights& w, Keep keep, int64_t panel, uint8_t* buffer)
+      : w_(w),
+        decode_(ChooseCodeStreamDecode()),
+        blocks_(w.quads / w.stream->chunks_per_block()),
+        at_(panel * w.steps() * blocks_),
+        buffer_(buffer),
+        tile_bytes_(TileBytes(w)),
+        mask_(keep == Keep::kRing ? kRingTiles - 1 : -1) {}
+
+  // The next tile is the first of `tiles` more.
+  void Restart(int64_t tiles) {
+    filled_ = mask_ == -1 ? 0 : filled_;
+    left_ = tiles;
+    DecodeNext();
   }
-  void Advance() {
-    credit_ += gain_;
-    if (credit_ < price_) return;
-    const int64_t pieces = credit_ / price_;
-    credit_ -= pieces * price_;
-    Decode(pieces * piece_);
+  void DecodeNext() {
+    if (left_ == 0) return;
+    --left_;
+    decode_(*w_.stream, w_.packed, at_, at_ + blocks_, reinterpret_cast<int8_t*>(buffer_ + (filled_++ & mask_) * tile_bytes_),
+            CodeStream::kChunk);
+    at_ += blocks_;
   }
-  const int8_t* Finish() {
-    Decode(end_ - at_);
-    return weights_;
-  }
+  const uint8_t* Tile(int64_t i) const { return buffer_ + (i & mask_) * tile_bytes_; }
 
  private:
-  void Decode(int64_t blocks) {
-    const int64_t stop = std::min(at_ + blocks, end_);
-    if (at_ < stop) decode_(*w_.stream, w_.packed, at_, stop, reinterpret_cast<int8_t*>(origin_));
-    at_ = stop;
-  }
-
   const AmxWeights& w_;
   CodeStreamDecodeFn decode_;
-  int64_t per_block_, at_ = 0, end_ = 0, piece_ = 1, credit_ = 0, gain_ = 0, price_ = 1;
-  uintptr_t origin_ = 0;
-  const int8_t* weights_ = nullptr;
+  int64_t blocks_, at_;  // of the stream
+  uint8_t* buffer_;
+  int64_t tile_bytes_, mask_;
+  int64_t filled_ = 0, left_ = 0;
 };
 
-// Operands of one group of tiles: up to four accumulators, [source tiles][weights tiles].
-struct Group {
-  const uint8_t* src[4];
+// One panel of weights times up to four tiles of rows.
+struct Product {
+  const uint8_t* src[kGroup];
   int64_t row_bytes;
-  const int8_t* weights;   // of the segment's first step
-  int64_t quad_bytes;
-  const AmxStepPlan* steps;
-  int64_t count;
-  int32_t* acc[4];
-  bool first, last;
+  const int64_t* src_offsets;
+  int64_t steps;
+  int64_t first_tile;  // of the decoder
+  int32_t* acc;        // [kGroup][kSums]
+  int32_t* second;     // of the same form, scratch
 };
 
-// Macros, because tile numbers must be literals.
-#define OCTET_OPEN(I)                       \
-  if constexpr (kM * kN > I) {              \
-    if (g.first) {                          \
-      _tile_zero(I);                        \
-    } else {                                \
-      _tile_loadd(I, g.acc[I], 64);         \
-    }                                       \
-  }
-#define OCTET_CLOSE(I) \
-  if constexpr (kM * kN > I) _tile_stored(I, g.acc[I], 64);
+enum class Weights : uint8_t { kDecoded, kToDecode };
 
-// kN weights tiles for one source tile, kM source tiles for one weights tile, or two and two.
-template <int kM, int kN>
-void MultiplyGroup(const Group& g, Decoder& decoder) {
-  OCTET_OPEN(0)
-  OCTET_OPEN(1)
-  OCTET_OPEN(2)
-  OCTET_OPEN(3)
-  const int64_t base = g.steps[0].weights_offset;
-  for (int64_t s = 0; s < g.count; ++s) {
-    const int8_t* w = g.weights + (g.steps[s].weights_offset - base);
-    const int64_t from = g.steps[s].src_offset;
-    if constexpr (kM == 2 && kN == 2) {
-      _tile_loadd(4, g.src[0] + from, g.row_bytes);
-      _tile_loadd(6, w, g.quad_bytes);
-      _tile_dpbusd(0, 4, 6);
-      _tile_loadd(7, w + 64, g.quad_bytes);
-      _tile_dpbusd(1, 4, 7);
-      _tile_loadd(5, g.src[1] + from, g.row_bytes);
-      _tile_dpbusd(2, 5, 6);
-      _tile_dpbusd(3, 5, 7);
-    } else if constexpr (kN == 1) {
-      _tile_loadd(6, w, g.quad_bytes);
-      _tile_loadd(4, g.src[0] + from, g.row_bytes);
-      _tile_dpbusd(0, 4, 6);
-      if constexpr (kM > 1) {
-        _tile_loadd(5, g.src[1] + from, g.row_bytes);
-        _tile_dpbusd(1, 5, 6);
-      }
-      if constexpr (kM > 2) {
-        _tile_loadd(4, g.src[2] + from, g.row_bytes);
-        _tile_dpbusd(2, 4, 6);
-      }
-      if constexpr (kM > 3) {
-        _tile_loadd(5, g.src[3] + from, g.row_bytes);
-        _tile_dpbusd(3, 5, 6);
-      }
-    } else {
-      _tile_loadd(4, g.src[0] + from, g.row_bytes);
-      _tile_loadd(6, w, g.quad_bytes);
-      _tile_dpbusd(0, 4, 6);
-      _tile_loadd(7, w + 64, g.quad_bytes);
-      _tile_dpbusd(1, 4, 7);
-      if constexpr (kN > 2) {
-        _tile_loadd(6, w + 128, g.quad_bytes);
-        _tile_dpbusd(2, 4, 6);
-      }
-      if constexpr (kN > 3) {
-        _tile_loadd(7, w + 192, g.quad_bytes);
-        _tile_dpbusd(3, 4, 7);
-      }
+// A macro, because tile numbers must be literals.
+#define OCTET_MULTIPLY(ACC, SRC, I)                                \
+  {                                                                \
+    _tile_loadd(SRC, p.src[I] + from, p.row_bytes);                \
+    _tile_dpbusd(ACC, SRC, 6);                                     \
+  }
+
+// Up to two tiles of rows have two accumulators each, for even and odd steps: one would wait for itself.
+template <int kM, Weights kWeights>
+void Multiply(const Product& p, Decoder& decoder) {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t s = 0; s < p.steps; ++s) {
+    int64_t from = p.src_offsets[s];
+    _tile_loadd(6, decoder.Tile(p.first_tile + s), 64);
+    OCTET_MULTIPLY(0, 4, 0)
+    if constexpr (kM > 1) OCTET_MULTIPLY(1, 5, 1)
+    if constexpr (kM > 2) OCTET_MULTIPLY(2, 4, 2)
+    if constexpr (kM > 3) OCTET_MULTIPLY(3, 5, 3)
+    if constexpr (kWeights == Weights::kToDecode) decoder.DecodeNext();
+    if constexpr (kM <= 2) {
+      if (++s == p.steps) break;
+      from = p.src_offsets[s];
+      _tile_loadd(6, decoder.Tile(p.first_tile + s), 64);
+      OCTET_MULTIPLY(2, 4, 0)
+      if constexpr (kM > 1) OCTET_MULTIPLY(3, 5, 1)
+      if constexpr (kWeights == Weights::kToDecode) decoder.DecodeNext();
     }
-    decoder.Advance();
   }
-  OCTET_CLOSE(0)
-  OCTET_CLOSE(1)
-  OCTET_CLOSE(2)
-  OCTET_CLOSE(3)
+  _tile_stored(0, p.acc, 64);
+  if constexpr (kM > 1) _tile_stored(1, p.acc + kSums, 64);
+  if constexpr (kM > 2) {
+    _tile_stored(2, p.acc + 2 * kSums, 64);
+    if constexpr (kM > 3) _tile_stored(3, p.acc + 3 * kSums, 64);
+    return;
+  }
+  _tile_stored(2, p.second, 64);
+  if constexpr (kM > 1) _tile_stored(3, p.second + kSums, 64);
+  for (int64_t i = 0; i < kM * kSums; i += 16) {
+    _mm512_store_si512(p.acc + i, _mm512_add_epi32(_mm512_load_si512(p.acc + i), _mm512_load_si512(p.second + i)));
+  }
 }
 
-#undef OCTET_OPEN
-#undef OCTET_CLOSE
+#undef OCTET_MULTIPLY
 
-using GroupFn = void (*)(const Group&, Decoder&);
-GroupFn GroupFnFor(int64_t m, int64_t n) {
-  if (m == 2 && n == 2) return MultiplyGroup<2, 2>;
-  constexpr GroupFn kTall[] = {MultiplyGroup<1, 1>, MultiplyGroup<2, 1>, MultiplyGroup<3, 1>, MultiplyGroup<4, 1>};
-  constexpr GroupFn kWide[] = {MultiplyGroup<1, 1>, MultiplyGroup<1, 2>, MultiplyGroup<1, 3>, MultiplyGroup<1, 4>};
-  return n == 1 ? kTall[m - 1] : kWide[n - 1];
-}
+using MultiplyFn = void (*)(const Product&, Decoder&);
+constexpr MultiplyFn kMultiply[2][kGroup] = {
+    {Multiply<1, Weights::kDecoded>, Multiply<2, Weights::kDecoded>, Multiply<3, Weights::kDecoded>, Multiply<4, Weights::kDecoded>},
+    {Multiply<1, Weights::kToDecode>, Multiply<2, Weights::kToDecode>, Multiply<3, Weights::kToDecode>, Multiply<4, Weights::kToDecode>}};
 
 // ---- what becomes of sums
 
-template <typename Load>
-__m512 Add(__m512 x, const AmxFinish::Step& step, Load load) {
-  const __m512 other = _mm512_sub_ps(load, _mm512_set1_ps(step.beta));
-  return _mm512_fmadd_ps(other, _mm512_set1_ps(step.alpha), x);
+inline __m512 Add(__m512 x, const AmxFinish::Step& step, __m512 residual) {
+  return _mm512_fmadd_ps(_mm512_sub_ps(residual, _mm512_set1_ps(step.beta)), _mm512_set1_ps(step.alpha), x);
 }
 
 inline __m512 Apply(const AmxFinish::Step& step, __m512 x, const void* dst, __mmask16 lanes) {
@@ -209,132 +151,142 @@ inline __m512 Apply(const AmxFinish::Step& step, __m512 x, const void* dst, __mm
   return x;
 }
 
-inline void Store(const AmxFinish& f, __m512 x, void* dst, __mmask16 lanes) {
-  if (f.to == AmxFinish::To::kF32) {
-    _mm512_mask_storeu_ps(dst, lanes, x);
-    return;
+// The constants of 64 outputs, in registers.
+struct UnitConstants {
+  UnitConstants(const AmxFinish& f, int64_t output) {
+    for (int64_t j = 0; j < kColumns; ++j) {
+      const int64_t at = output + j * 16, count = std::clamp<int64_t>(f.outputs - at, 0, 16);
+      lanes[j] = static_cast<__mmask16>((1u << count) - 1);
+      scale[j] = _mm512_maskz_loadu_ps(lanes[j], f.scales + at);
+      bias[j] = f.bias == nullptr ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(lanes[j], f.bias + at);
+      correction[j] = f.corrections == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi32(lanes[j], f.corrections + at);
+    }
+    bytes = static_cast<__mmask64>(lanes[0]) | static_cast<__mmask64>(lanes[1]) << 16 | static_cast<__mmask64>(lanes[2]) << 32 |
+            static_cast<__mmask64>(lanes[3]) << 48;
   }
-  x = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(f.inverse_scale)), _mm512_set1_ps(f.zero_point));
-  const bool is_signed = f.to == AmxFinish::To::kS8;
-  x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(is_signed ? -128.0f : 0.0f)), _mm512_set1_ps(is_signed ? 127.0f : 255.0f));
-  _mm_mask_storeu_epi8(dst, lanes, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
-}
+  __m512 scale[kColumns], bias[kColumns];
+  __m512i correction[kColumns];
+  __mmask16 lanes[kColumns];
+  __mmask64 bytes;
+};
 
-// 16 outputs from `output` on, of the rows of one tile.
-void FinishTile(const AmxFinish& f, const int32_t* acc, const int32_t* pixels, int64_t rows, int64_t output, void* dst) {
-  const int64_t count = std::min<int64_t>(f.outputs - output, 16);
-  const auto lanes = static_cast<__mmask16>((1u << count) - 1);
-  const __m512 scale = _mm512_maskz_loadu_ps(lanes, f.scales + output);
-  const __m512 bias = f.bias == nullptr ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(lanes, f.bias + output);
-  const __m512i correction = f.corrections == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi32(lanes, f.corrections + output);
-  const int64_t element = f.to == AmxFinish::To::kF32 ? 4 : 1;
+enum class PostOps : uint8_t { kNone, kSome };
+
+// Rows of one tile from their accumulators [column][kGroup][kSums].
+template <AmxFinish::To kTo, PostOps kPostOps>
+void FinishTile(const AmxFinish& f, const UnitConstants& c, const int32_t* acc, const int32_t* pixels, int64_t rows, uint8_t* dst) {
+  constexpr bool kF32 = kTo == AmxFinish::To::kF32;
+  const __m512 inverse = _mm512_set1_ps(f.inverse_scale), zero_point = _mm512_set1_ps(f.zero_point);
+  const __m512 highest = _mm512_set1_ps(kTo == AmxFinish::To::kS8 ? 127.0f : 255.0f);
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   for (int64_t r = 0; r < rows; ++r) {
     if (pixels[r] < 0) continue;
-    void* to = static_cast<uint8_t*>(dst) + (pixels[r] * f.outputs + output) * element;
-    const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(acc + 16 * r), correction);
-    __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-    x = _mm512_add_ps(x, bias);
-    for (const AmxFinish::Step& step : f.steps) x = Apply(step, x, to, lanes);
-    Store(f, x, to, lanes);
+    uint8_t* const to = dst + pixels[r] * f.outputs * (kF32 ? 4 : 1);
+    __m512i q[kColumns];
+#pragma GCC unroll 4
+    for (int j = 0; j < kColumns; ++j) {
+      const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(acc + j * kGroup * kSums + r * 16), c.correction[j]);
+      __m512 x = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), c.scale[j]), c.bias[j]);
+      void* const at = to + j * (kF32 ? 64 : 16);
+      if constexpr (kPostOps == PostOps::kSome) {
+        for (const AmxFinish::Step& step : f.steps) x = Apply(step, x, at, c.lanes[j]);
+      }
+      if constexpr (kF32) {
+        _mm512_mask_storeu_ps(at, c.lanes[j], x);
+      } else {
+        x = _mm512_min_ps(_mm512_add_ps(_mm512_mul_ps(x, inverse), zero_point), highest);
+        q[j] = _mm512_cvtps_epi32(x);  // what is too low for 32 bits is the lowest number
+      }
+    }
+    if constexpr (!kF32) {
+      const bool is_signed = kTo == AmxFinish::To::kS8;
+      const __m512i low = is_signed ? _mm512_packs_epi32(q[0], q[1]) : _mm512_packus_epi32(q[0], q[1]);
+      const __m512i high = is_signed ? _mm512_packs_epi32(q[2], q[3]) : _mm512_packus_epi32(q[2], q[3]);
+      const __m512i bytes = is_signed ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
+      _mm512_mask_storeu_epi8(to, c.bytes, _mm512_permutexvar_epi32(order, bytes));
+    }
   }
 }
+
+using FinishFn = void (*)(const AmxFinish&, const UnitConstants&, const int32_t*, const int32_t*, int64_t, uint8_t*);
+template <PostOps kPostOps>
+constexpr FinishFn kFinish[] = {FinishTile<AmxFinish::To::kF32, kPostOps>, FinishTile<AmxFinish::To::kU8, kPostOps>,
+                                FinishTile<AmxFinish::To::kS8, kPostOps>};
 
 // ---- one thread's share
 
 class Worker {
  public:
   Worker(const AmxWeights& weights, const AmxRows& rows, const AmxFinish& finish, const AmxShare& share)
-      : w_(weights), rows_(rows), finish_(finish), share_(share), decoder_(weights) {
-    buffers_[0] = share.scratch;
-    buffers_[1] = buffers_[0] + BufferBytes(weights);
-    acc_ = reinterpret_cast<int32_t*>(buffers_[1] + BufferBytes(weights));
-  }
+      : w_(weights),
+        rows_(rows),
+        finish_(finish),
+        share_(share),
+        finish_tile_((finish.steps.empty() ? kFinish<PostOps::kNone> : kFinish<PostOps::kSome>)[static_cast<int>(finish.to)]),
+        ring_(rows.tiles() <= kGroup),
+        acc_(reinterpret_cast<int32_t*>(share.scratch)),
+        decoder_(weights, ring_ ? Decoder::Keep::kRing : Decoder::Keep::kUnit, share.begin / rows.tiles() * kColumns,
+                 share.scratch + kAccBytes) {}
 
   void Run() {
-    const int64_t tiles = Tiles(rows_), steps = static_cast<int64_t>(w_.steps.size());
-    const int64_t last_block = (share_.end - 1) / tiles;
-    const int64_t parts = (steps + SegmentSteps(w_) - 1) / SegmentSteps(w_);
-    const auto segment = [&](int64_t block, int64_t part) {
-      return Segment{block, steps * part / parts, steps * (part + 1) / parts};
-    };
-    int64_t turn = 0;
-    decoder_.Start(segment(share_.begin / tiles, 0), buffers_[0], 1);
-    for (int64_t block = share_.begin / tiles; block <= last_block; ++block) {
-      const int64_t first = std::max<int64_t>(share_.begin - block * tiles, 0), last = std::min(share_.end - block * tiles, tiles);
-      columns_ = std::min(w_.block, (finish_.outputs - block * w_.block + 15) / 16 * 16) / 16;
-      for (int64_t part = 0; part < parts; ++part) {
-        const Segment s = segment(block, part);
-        const int8_t* decoded = decoder_.Finish();
-        const bool block_ends = part + 1 == parts;
-        if (!block_ends || block < last_block) {
-          const int64_t calls = Calls(last - first) * (s.last - s.first);
-          decoder_.Start(block_ends ? segment(block + 1, 0) : segment(block, part + 1), buffers_[++turn % 2], calls);
-        }
-        Multiply(s, decoded, first, last, block_ends);
-      }
+    const int64_t tiles = rows_.tiles(), panels = (finish_.outputs + 15) / 16;
+    const int64_t first = share_.begin / tiles, last = (share_.end - 1) / tiles;
+    int64_t done = 0;  // tiles of weights before this unit
+    for (int64_t unit = first; unit <= last; ++unit) {
+      const int64_t columns = std::min(kColumns, panels - unit * kColumns);
+      if (!ring_) decoder_.Restart(columns * w_.steps());
+      if (ring_ && unit == first) decoder_.Restart((std::min((last + 1) * kColumns, panels) - first * kColumns) * w_.steps());
+      Unit(unit, columns, ring_ ? done : 0);
+      done += columns * w_.steps();
     }
   }
 
  private:
-  // Steps of groups are interleaved with decoding: this many groups.
-  int64_t Calls(int64_t tiles) const {
-    int64_t calls = 0;
-    ForEachGroup(tiles, [&](int64_t, int64_t, int64_t, int64_t) { ++calls; });
-    return calls;
-  }
-
-  // body(first source tile, count, first column, count)
-  template <typename Body>
-  void ForEachGroup(int64_t tiles, const Body& body) const {
-    const int64_t groups = (tiles + 3) / 4;
-    for (int64_t i = 0; i < groups; ++i) {
-      const int64_t begin = tiles * i / groups, count = tiles * (i + 1) / groups - begin;
-      const int64_t wide = count == 1 ? 4 : count == 2 ? 2 : 1;
-      for (int64_t n = 0; n < columns_; n += wide) body(begin, count, n, std::min(wide, columns_ - n));
-    }
-  }
-
-  void Multiply(const Segment& s, const int8_t* decoded, int64_t first, int64_t last, bool block_ends) {
-    ForEachGroup(last - first, [&](int64_t tile, int64_t m, int64_t column, int64_t n) {
-      Group g;
-      g.row_bytes = rows_.row_bytes;
-      g.weights = decoded + column * 64;
-      g.quad_bytes = w_.block * 4;
-      g.steps = w_.steps.data() + s.first;
-      g.count = s.last - s.first;
-      g.first = s.first == 0;
+  void Unit(int64_t unit, int64_t columns, int64_t first_weights) {
+    const int64_t tiles = rows_.tiles();
+    const int64_t first = std::max<int64_t>(share_.begin - unit * tiles, 0), count = std::min(share_.end - unit * tiles, tiles) - first;
+    const int64_t groups = (count + kGroup - 1) / kGroup;
+    const UnitConstants constants(finish_, unit * kAmxUnitOutputs);
+    const int64_t element = finish_.to == AmxFinish::To::kF32 ? 4 : 1;
+    auto* const dst = static_cast<uint8_t*>(share_.dst) + unit * kAmxUnitOutputs * element;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t begin = first + count * g / groups, m = first + count * (g + 1) / groups - begin;
+      Product p;
+      for (int64_t i = 0; i < m; ++i) p.src[i] = share_.rows + rows_.tile_offsets[static_cast<size_t>(begin + i)];
+      p.row_bytes = rows_.row_bytes;
+      p.src_offsets = w_.src_offsets.data();
+      p.steps = w_.steps();
+      p.second = acc_ + kColumns * kGroup * kSums;
+      for (int64_t j = 0; j < columns; ++j) {
+        p.first_tile = first_weights + j * w_.steps();
+        p.acc = acc_ + j * kGroup * kSums;
+        kMultiply[g == 0][m - 1](p, decoder_);
+      }
       for (int64_t i = 0; i < m; ++i) {
-        g.src[i] = share_.rows + rows_.tile_offsets[static_cast<size_t>(first + tile + i)];
-        for (int64_t j = 0; j < n; ++j) g.acc[i * n + j] = acc_ + ((tile + i) * columns_ + column + j) * kTileBytes / 4;
+        finish_tile_(finish_, constants, acc_ + i * kSums, rows_.pixels.data() + (begin + i) * 16, rows_.tile_rows, dst);
       }
-      GroupFnFor(m, n)(g, decoder_);
-      if (!block_ends) return;
-      for (int64_t i = 0; i < m * n; ++i) {
-        FinishTile(finish_, g.acc[i], rows_.pixels.data() + (first + tile + i / n) * 16, rows_.tile_rows,
-                   s.block * w_.block + (column + i % n) * 16, share_.dst);
-      }
-    });
+    }
   }
 
   const AmxWeights& w_;
   const AmxRows& rows_;
   const AmxFinish& finish_;
   const AmxShare& share_;
-  Decoder decoder_;
-  uint8_t* buffers_[2];
+  FinishFn finish_tile_;
+  bool ring_;  // every weights tile is used once
   int32_t* acc_;
-  int64_t columns_ = 0;  // tiles of 16 outputs of this block
+  Decoder decoder_;
 };
 
 }  // namespace
 
 int64_t AmxScratchBytes(const AmxWeights& weights, const AmxRows& rows) {
-  return 2 * BufferBytes(weights) + Tiles(rows) * (weights.block / 16) * kTileBytes;
+  return kAccBytes + (rows.tiles() <= kGroup ? kRingTiles : kColumns * weights.steps()) * TileBytes(weights);
 }
 
 void MultiplyAmxCodes(const AmxWeights& weights, const AmxRows& rows, const AmxFinish& finish, const AmxShare& share) {
   if (share.begin >= share.end) return;
-  const AmxTileConfig config(rows.tile_rows, weights.step_bytes);
+  const AmxTileConfig config(rows.tile_rows, weights.quads * 4);
   _tile_loadconfig(&config);
   Worker(weights, rows, finish, share).Run();
   _tile_release();

@@ -1,6 +1,7 @@
 // Packing and unpacking of codes in oneDNN's layouts.
 #include "kernels/conv/conv_codes.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -56,6 +57,38 @@ absl::Status CheckVectorsAreNeighbours(const TensorSpec& weights, const dnnl::me
   return absl::OkStatus();
 }
 
+// The panels of a layout, when it has that order and a column fills blocks of every form of the stream.
+std::optional<ConvPanels> PanelsOf(const dnnl::memory::desc& desc) {
+  const dnnl::memory::dims strides = desc.get_strides(), padded = desc.get_padded_dims(), blocks = desc.get_inner_blks(),
+                           indices = desc.get_inner_idxs();
+  const size_t n = blocks.size();
+  const bool form = (n == 2 || (n == 3 && indices[0] == 1)) && indices[n - 2] == 0 && indices[n - 1] == 1 && blocks[n - 1] == 4;
+  if (!form || blocks[n - 2] % 16 != 0 || blocks[n - 2] > 64) return std::nullopt;
+  ConvPanels panels{blocks[n - 2] / 16, 1, padded[1] / 4};
+  const int64_t row = blocks[n - 2] * 4, inner = n == 3 ? blocks[0] : 1;  // bytes of a quad of channels; quads of a block
+  if (panels.quads > inner && strides[1] != inner * row) return std::nullopt;
+  for (size_t d = padded.size(); d-- > 2;) {
+    if (padded[d] > 1 && strides[d] != panels.height() * row) return std::nullopt;
+    panels.taps *= padded[d];
+  }
+  if (padded[0] > blocks[n - 2] && strides[0] != panels.height() * row) return std::nullopt;
+  constexpr int64_t kMostChunksOfBlock = 8;
+  return panels.quads % 4 == 0 && panels.height() % kMostChunksOfBlock == 0 ? std::optional(panels) : std::nullopt;
+}
+
+// Chunks column after column instead of row after row.
+template <typename T>
+std::vector<T> ByColumns(const std::vector<T>& rows, const ConvPanels& panels) {
+  constexpr int64_t kChunk = CodeStream::kChunk;
+  std::vector<T> out(rows.size());
+  const int64_t height = panels.height(), columns = panels.columns;
+  for (int64_t chunk = 0; chunk < static_cast<int64_t>(rows.size()) / kChunk; ++chunk) {
+    const int64_t column = chunk / height, row = column / columns * height + chunk % height;
+    std::copy_n(rows.begin() + (row * columns + column % columns) * kChunk, kChunk, out.begin() + chunk * kChunk);
+  }
+  return out;
+}
+
 }  // namespace
 
 absl::StatusOr<dnnl::primitive_desc> ChooseConvCodesLayout(const WeightStore& store, absl::string_view prefix,
@@ -101,9 +134,17 @@ absl::StatusOr<PackedWeights> PackConvCodes(const TensorSpec& weights, const Cha
   if (!elements.zero_points.empty()) {
     OCTET_ASSIGN_OR_RETURN(source.zero_points, InPackedOrder(elements.zero_points, plain, packed));
   }
+  const std::optional<ConvPanels> panels = PanelsOf(packed);
+  if (panels) {
+    source.codes = ByColumns(source.codes, *panels);
+    source.multipliers = ByColumns(source.multipliers, *panels);
+    source.zero_points = ByColumns(source.zero_points, *panels);
+    source.columns = panels->columns;
+    source.height = panels->height();
+  }
   OCTET_ASSIGN_OR_RETURN(PackedWeights out, EncodeStream(source));
   out.layout = absl::StrCat(LayoutString(packed), " ", out.layout);
-  out.detail = ConvCodes{packed, std::any_cast<CodeStream>(std::move(out.detail))};
+  out.detail = ConvCodes{packed, std::any_cast<CodeStream>(std::move(out.detail)), panels};
   return out;
 }
 

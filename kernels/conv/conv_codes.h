@@ -4,6 +4,7 @@
 #define OCTET_KERNELS_CONV_CONV_CODES_H_
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/code_stream.h"
@@ -13,10 +14,21 @@
 
 namespace octet::kernels {
 
-// Codes with the layout of the s8 weights that they decode to: PackedWeights::detail.
+// The order [O / (16 columns)][tap][I / 4][column][16][4] of s8 weights, which oneDNN likes on AMX. Their codes lie column
+// after column, so that 16 outputs are a run of the stream: panels [O / 16][tap][I / 4].
+struct ConvPanels {
+  int64_t columns = 1;
+  int64_t taps = 1;
+  int64_t quads = 0;  // of input channels
+  int64_t height() const { return taps * quads; }  // chunks of the stream
+};
+
+// Codes with the layout of the s8 weights that they decode to: PackedWeights::detail. Without panels the stream has the order
+// of the layout.
 struct ConvCodes {
   dnnl::memory::desc desc;
   CodeStream stream;
+  std::optional<ConvPanels> panels;
 };
 
 // The primitive descriptor for the layout of the codes that another specialisation has packed, else for the best one;
