@@ -65,49 +65,70 @@ HWY_INLINE void ForEachScaledChunk(const CodeStream& stream, const uint8_t* pack
 }
 
 // kBytes values from what their codes stand for.
-HWY_INLINE V8 Scale(V8 level, const uint8_t* multipliers, const uint8_t* zero_points) {
+HWY_INLINE V8 Scale(V8 level, V8 multipliers, V8 zero_points) {
   const U8 d;
   const U16 d16;
-  const auto m = hn::BitCast(d16, hn::Load(d, multipliers));
-  const auto w = hn::BitCast(d16, hn::Sub(level, hn::Load(d, zero_points)));
+  const auto m = hn::BitCast(d16, multipliers);
+  const auto w = hn::BitCast(d16, hn::Sub(level, zero_points));
   // Modulo 256 neither half of a 16-bit lane disturbs the other.
   const auto low = hn::And(hn::Mul(w, m), hn::Set(d16, 0x00ff));
   const auto high = hn::Mul(hn::And(w, hn::Set(d16, 0xff00)), m);
   return hn::BitCast(d, hn::Or(low, high));
 }
+HWY_INLINE V8 Scale(V8 level, const uint8_t* multipliers, const uint8_t* zero_points) {
+  return Scale(level, hn::Load(U8(), multipliers), hn::Load(U8(), zero_points));
+}
 
 struct NoScale {
-  HWY_INLINE V8 operator()(V8 level, int64_t) const { return level; }
+  HWY_INLINE V8 operator()(V8 level) const { return level; }
 };
 
-// The chunks of one block; `scale` takes levels and their place in a chunk.
+// kBytes of all chunks of one block; `scale` takes levels.
 template <int kBits, int kPart = 0, typename Scaler>
-HWY_INLINE void DecodeBlock(const uint8_t* HWY_RESTRICT codes, V8 table, uint8_t* HWY_RESTRICT out, int64_t step, Scaler scale) {
+HWY_INLINE void DecodePart(const uint8_t* HWY_RESTRICT codes, V8 table, uint8_t* HWY_RESTRICT out, int64_t step, const Scaler& scale) {
   if constexpr (kPart < 8 / kBits) {
     const U8 d;
-    for (int64_t i = 0; i < kChunk; i += kBytes) {
-      const auto x = hn::BitCast(U16(), hn::Load(d, codes + i));
-      const auto index = hn::And(hn::BitCast(d, hn::ShiftRight<kBits * kPart>(x)), hn::Set(d, (1 << kBits) - 1));
-      hn::Store(scale(hn::TableLookupBytes(table, index), i), d, out + kPart * step + i);
-    }
-    DecodeBlock<kBits, kPart + 1>(codes, table, out, step, scale);
+    const auto x = hn::BitCast(U16(), hn::Load(d, codes));
+    const auto index = hn::And(hn::BitCast(d, hn::ShiftRight<kBits * kPart>(x)), hn::Set(d, (1 << kBits) - 1));
+    hn::Store(scale(hn::TableLookupBytes(table, index)), d, out + kPart * step);
+    DecodePart<kBits, kPart + 1>(codes, table, out, step, scale);
   }
 }
 
-// Whole blocks under one record each: records stay in registers or L1 for several of them.
+// 16-bit multipliers of a chunk, two values each, and zero points: from records of 16 lanes.
+struct RecordVectors {
+  RecordVectors(const CodeStream& stream, const uint8_t* record, int64_t i) {
+    const U32 d;
+    const hn::Rebind<uint8_t, U32> d8;
+    const auto m = hn::PromoteTo(d, hn::LoadU(d8, record + i / 4));
+    multipliers = hn::BitCast(U8(), hn::Or(m, hn::ShiftLeft<16>(m)));
+    zero_points = hn::Zero(U8());
+    if (stream.zero_points) {
+      zero_points = hn::BitCast(U8(), hn::Mul(hn::PromoteTo(d, hn::LoadU(d8, record + kChunk / 4 + i / 4)), hn::Set(d, 0x01010101u)));
+    }
+  }
+  V8 multipliers, zero_points;
+};
+
+// Whole blocks under one record each, which stays in registers for several of them.
 template <int kBits>
 void DecodeScaledBlocks(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
   constexpr int64_t kParts = 8 / kBits;
   const V8 table = hn::LoadDup128(U8(), reinterpret_cast<const uint8_t*>(stream.levels.data()));
   const int64_t span = stream.repeat / kParts;
-  SpreadRecords records;
   for (int64_t block = begin; block < end;) {
-    records.Load(stream, packed, block / span);
-    const auto scale = [&](V8 level, int64_t i) HWY_ATTR { return Scale(level, records.multipliers[0] + i, records.zero_points[0] + i); };
-    for (const int64_t stop = std::min(end, (block / span + 1) * span); block < stop; ++block, out += kParts * step) {
-      hwy::Prefetch(packed + block * kChunk + kPrefetchBytes);
-      DecodeBlock<kBits>(packed + block * kChunk, table, out, step, scale);
+    const uint8_t* record = packed + stream.records_offset() + block / span * stream.record_bytes();
+    const int64_t stop = std::min(end, (block / span + 1) * span);
+    for (int64_t i = 0; i < kChunk; i += kBytes) {
+      const RecordVectors r(stream, record, i);
+      const auto scale = [&](V8 level) HWY_ATTR { return Scale(level, r.multipliers, r.zero_points); };
+      for (int64_t b = block; b < stop; ++b) {
+        hwy::Prefetch(packed + b * kChunk + kPrefetchBytes);
+        DecodePart<kBits>(packed + b * kChunk + i, table, out + (b - block) * kParts * step + i, step, scale);
+      }
     }
+    out += (stop - block) * kParts * step;
+    block = stop;
   }
 }
 
@@ -118,7 +139,7 @@ void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, 
   if (stream.repeat == 0) {
     for (int64_t block = begin; block < end; ++block, out += kParts * step) {
       hwy::Prefetch(packed + block * kChunk + kPrefetchBytes);
-      DecodeBlock<kBits>(packed + block * kChunk, table, out, step, NoScale());
+      for (int64_t i = 0; i < kChunk; i += kBytes) DecodePart<kBits>(packed + block * kChunk + i, table, out + i, step, NoScale());
     }
     return;
   }

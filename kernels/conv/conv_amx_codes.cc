@@ -19,7 +19,8 @@
 namespace octet::kernels {
 namespace {
 
-constexpr int64_t kMostPositions = 1024;
+// More rows, and decoding all weights first costs little: measured from 13 tiles on (bench/README.md).
+constexpr int64_t kMostPositions = kAmxMostTiles * 16;
 constexpr int64_t kGrainProducts = 1 << 20;  // as kOneThreadMultiplyAdds of conv_onednn.cc
 
 absl::Status Refuse(absl::string_view why) { return absl::UnimplementedError(why); }
@@ -146,7 +147,7 @@ struct Plan {
   int64_t workers = 1;
 
   int64_t copy_bytes() const { return (rows->copy_bytes() + 63) / 64 * 64; }
-  int64_t worker_bytes() const { return copy_bytes() + AmxScratchBytes(weights, tiles); }
+  int64_t worker_bytes() const { return copy_bytes() + AmxScratchBytes(weights); }
 };
 
 void Run(const Plan& plan, const BindArgs& args) {

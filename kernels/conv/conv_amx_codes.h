@@ -38,7 +38,10 @@ struct AmxFinish {
   float zero_point = 0;
 };
 
-// Rows in tiles of `tile_rows`.
+inline constexpr int64_t kAmxMostTiles = 4;      // of rows: every tile of weights is used at once by all of them
+inline constexpr int64_t kAmxUnitOutputs = 64;  // outputs that are finished together: a cache line of 8-bit results
+
+// At most kAmxMostTiles tiles of `tile_rows` rows.
 struct AmxRows {
   int64_t tile_rows = 16;
   int64_t row_bytes = 0;              // between rows
@@ -46,8 +49,6 @@ struct AmxRows {
   std::vector<int32_t> pixels;        // [tiles][16]: the row of dst, or -1
   int64_t tiles() const { return static_cast<int64_t>(tile_offsets.size()); }
 };
-
-inline constexpr int64_t kAmxUnitOutputs = 64;  // outputs that are finished together: a cache line of 8-bit results
 
 // Items [begin, end) of the grid [units of outputs][tiles of rows], on the calling thread.
 struct AmxShare {
@@ -58,7 +59,7 @@ struct AmxShare {
   void* dst = nullptr;         // [pixels][outputs]
 };
 
-int64_t AmxScratchBytes(const AmxWeights& weights, const AmxRows& rows);
+int64_t AmxScratchBytes(const AmxWeights& weights);
 // Requires AmxInt8Available().
 void MultiplyAmxCodes(const AmxWeights& weights, const AmxRows& rows, const AmxFinish& finish, const AmxShare& share);
 

@@ -57,8 +57,8 @@ absl::Status CheckVectorsAreNeighbours(const TensorSpec& weights, const dnnl::me
   return absl::OkStatus();
 }
 
-// The panels of a layout, when it has that order and a column fills blocks of every form of the stream.
-std::optional<ConvPanels> PanelsOf(const dnnl::memory::desc& desc) {
+// The panels of a layout, when it has that order and a column fills whole blocks of the stream of codes.
+std::optional<ConvPanels> PanelsOf(const dnnl::memory::desc& desc, const CodeSource& source) {
   const dnnl::memory::dims strides = desc.get_strides(), padded = desc.get_padded_dims(), blocks = desc.get_inner_blks(),
                            indices = desc.get_inner_idxs();
   const size_t n = blocks.size();
@@ -72,8 +72,8 @@ std::optional<ConvPanels> PanelsOf(const dnnl::memory::desc& desc) {
     panels.taps *= padded[d];
   }
   if (padded[0] > blocks[n - 2] && strides[0] != panels.height() * row) return std::nullopt;
-  constexpr int64_t kMostChunksOfBlock = 8;
-  return panels.quads % 4 == 0 && panels.height() % kMostChunksOfBlock == 0 ? std::optional(panels) : std::nullopt;
+  const int64_t most_chunks = source.levels.size() <= 2 ? 8 : 4;  // of a block: codes of 1 bit, or of more
+  return panels.height() % most_chunks == 0 ? std::optional(panels) : std::nullopt;
 }
 
 // Chunks column after column instead of row after row.
@@ -134,7 +134,7 @@ absl::StatusOr<PackedWeights> PackConvCodes(const TensorSpec& weights, const Cha
   if (!elements.zero_points.empty()) {
     OCTET_ASSIGN_OR_RETURN(source.zero_points, InPackedOrder(elements.zero_points, plain, packed));
   }
-  const std::optional<ConvPanels> panels = PanelsOf(packed);
+  const std::optional<ConvPanels> panels = PanelsOf(packed, source);
   if (panels) {
     source.codes = ByColumns(source.codes, *panels);
     source.multipliers = ByColumns(source.multipliers, *panels);
