@@ -113,7 +113,7 @@ void FinishRows(const AmxFinish& f, const UnitConstants& c, const int32_t* acc, 
       q[j] = _mm512_setzero_si512();
       if (j >= c.columns) continue;
       const __m512i sum = _mm512_load_si512(acc + j * kGroup * kSums + r * 16);
-      __m512 x = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), c.scale[j]), c.bias[j]);
+      __m512 x = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), c.scale[j]), c.bias[j]);  // rounded twice, as oneDNN does
       void* const at = to + j * (kF32 ? 64 : 16);
       if constexpr (kTail == Tail::kFull) {
         for (const AmxFinish::Step& step : f.steps) x = Apply(step, x, at, c.lanes[j]);

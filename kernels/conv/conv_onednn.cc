@@ -8,6 +8,7 @@
 // layout. A plain source with a channels-last destination, which oneDNN computes by its reference
 // only, is reordered in scratch memory first.
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -410,6 +411,8 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnnCodes(const ConvParams& 
 
 absl::StatusOr<ConvCodesOperands> OneDnnConvCodes(const ConvParams& params, const KernelEnv& env) {
   OCTET_ASSIGN_OR_RETURN(const NarrowAsS8 narrow, AsS8(params));
+  std::optional<TeamScope> alone;  // as CreateForTeam: both must want the same layout
+  if (env.threads > 1 && MultiplyAdds(params) < kOneThreadMultiplyAdds) alone.emplace(1);
   absl::StatusOr<Prepared> prepared = Prepare(narrow.s8, env, &narrow.codes);
   if (!prepared.ok()) return AsRefusal(prepared.status());
   ConvCodesOperands out;
