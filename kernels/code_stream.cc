@@ -181,6 +181,20 @@ void StoreCodes(const CodeSource& s, const Table& table, const Lanes& lanes, con
   }
 }
 
+// body(first, last, chunk) for runs of blocks [begin, end) within a column; `chunk` is where the first belongs as decoded.
+template <typename Body>
+void ForEachRun(const CodeStream& stream, int64_t begin, int64_t end, const Body& body) {
+  const int64_t per_block = stream.chunks_per_block();
+  if (stream.columns == 1) return body(begin, end, begin * per_block);
+  const int64_t per_column = stream.height / per_block;
+  while (begin < end) {
+    const int64_t column = begin / per_column, last = std::min(end, (column + 1) * per_column);
+    const int64_t row = column / stream.columns * stream.height + begin % per_column * per_block;
+    body(begin, last, row * stream.columns + column % stream.columns);
+    begin = last;
+  }
+}
+
 }  // namespace
 
 std::string CodeStream::Name() const {
@@ -199,6 +213,8 @@ absl::StatusOr<PackedWeights> EncodeStream(const CodeSource& source) {
   stream.tail_bytes = static_cast<int64_t>(source.tail.size());
   stream.chunks = (stream.value_bytes + kChunk - 1) / kChunk;
   stream.zero_points = !lanes.zero_points.empty();
+  stream.columns = source.columns;
+  stream.height = source.height;
   const Records records(lanes, stream.chunks);
   if (!lanes.multipliers.empty()) records.Choose(stream);
   PackedWeights packed;
@@ -220,7 +236,10 @@ void DecodeStream(const CodeStream& stream, const std::byte* packed, ParallelFor
   const int64_t grain = std::max<int64_t>(kGrainValues / (stream.chunks_per_block() * kChunk), 1);
   const CodeStreamDecodeFn decode = ChooseCodeStreamDecode();
   RunParallel(parallel, stream.blocks(), grain, [&](int64_t begin, int64_t end) {
-    decode(stream, reinterpret_cast<const uint8_t*>(packed), begin, end, reinterpret_cast<int8_t*>(out));
+    ForEachRun(stream, begin, end, [&](int64_t first, int64_t last, int64_t chunk) {
+      decode(stream, reinterpret_cast<const uint8_t*>(packed), first, last, reinterpret_cast<int8_t*>(out) + chunk * kChunk,
+             stream.columns * kChunk);
+    });
     // The last block may have run over the place of the tail.
     if (end == stream.blocks() && stream.tail_bytes > 0) {
       std::memcpy(out + stream.value_bytes, packed + stream.tail_offset(), static_cast<size_t>(stream.tail_bytes));

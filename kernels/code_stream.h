@@ -38,6 +38,9 @@ struct CodeStream {
   int64_t value_bytes = 0, tail_bytes = 0;  // as decoded; the tail begins right behind the values
   int64_t period = 1, repeat = 0;           // repeat 0: no records
   bool zero_points = false;                 // records have zero points behind their multipliers
+  // As decoded, chunks are rows of `columns`; the stream has them column after column, `height` chunks (whole blocks) each.
+  // columns 1: as they are.
+  int64_t columns = 1, height = 0;
   std::array<int8_t, 16> levels = {};       // of codes of bits
   std::vector<int8_t> vectors;              // kVector: [4][256], element d of all codes first
 
@@ -66,6 +69,7 @@ struct CodeSource {
   std::vector<uint8_t> multipliers;
   std::vector<int8_t> zero_points;
   absl::Span<const std::byte> tail;
+  int64_t columns = 1, height = 0;          // as in CodeStream; all of the above is in the order of the stream
 };
 
 // detail of the result is the CodeStream. Errors: kUnimplemented when four neighbours do not share their multiplier

@@ -65,40 +65,86 @@ HWY_INLINE void ForEachScaledChunk(const CodeStream& stream, const uint8_t* pack
 }
 
 // kBytes values from what their codes stand for.
-HWY_INLINE V8 Scale(V8 level, const uint8_t* multipliers, const uint8_t* zero_points) {
+HWY_INLINE V8 Scale(V8 level, V8 multipliers, V8 zero_points) {
   const U8 d;
   const U16 d16;
-  const auto m = hn::BitCast(d16, hn::Load(d, multipliers));
-  const auto w = hn::BitCast(d16, hn::Sub(level, hn::Load(d, zero_points)));
+  const auto m = hn::BitCast(d16, multipliers);
+  const auto w = hn::BitCast(d16, hn::Sub(level, zero_points));
   // Modulo 256 neither half of a 16-bit lane disturbs the other.
   const auto low = hn::And(hn::Mul(w, m), hn::Set(d16, 0x00ff));
   const auto high = hn::Mul(hn::And(w, hn::Set(d16, 0xff00)), m);
   return hn::BitCast(d, hn::Or(low, high));
 }
+HWY_INLINE V8 Scale(V8 level, const uint8_t* multipliers, const uint8_t* zero_points) {
+  return Scale(level, hn::Load(U8(), multipliers), hn::Load(U8(), zero_points));
+}
 
-template <int kBits, int kPart = 0>
-HWY_INLINE void DecodeBlock(const uint8_t* HWY_RESTRICT codes, V8 table, uint8_t* HWY_RESTRICT out) {
+struct NoScale {
+  HWY_INLINE V8 operator()(V8 level) const { return level; }
+};
+
+// kBytes of all chunks of one block; `scale` takes levels.
+template <int kBits, int kPart = 0, typename Scaler>
+HWY_INLINE void DecodePart(const uint8_t* HWY_RESTRICT codes, V8 table, uint8_t* HWY_RESTRICT out, int64_t step, const Scaler& scale) {
   if constexpr (kPart < 8 / kBits) {
     const U8 d;
-    for (int64_t i = 0; i < kChunk; i += kBytes) {
-      const auto x = hn::BitCast(U16(), hn::Load(d, codes + i));
-      const auto index = hn::And(hn::BitCast(d, hn::ShiftRight<kBits * kPart>(x)), hn::Set(d, (1 << kBits) - 1));
-      hn::Store(hn::TableLookupBytes(table, index), d, out + kPart * kChunk + i);
+    const auto x = hn::BitCast(U16(), hn::Load(d, codes));
+    const auto index = hn::And(hn::BitCast(d, hn::ShiftRight<kBits * kPart>(x)), hn::Set(d, (1 << kBits) - 1));
+    hn::Store(scale(hn::TableLookupBytes(table, index)), d, out + kPart * step);
+    DecodePart<kBits, kPart + 1>(codes, table, out, step, scale);
+  }
+}
+
+// 16-bit multipliers of a chunk, two values each, and zero points: from records of 16 lanes.
+struct RecordVectors {
+  RecordVectors(const CodeStream& stream, const uint8_t* record, int64_t i) {
+    const U32 d;
+    const hn::Rebind<uint8_t, U32> d8;
+    const auto m = hn::PromoteTo(d, hn::LoadU(d8, record + i / 4));
+    multipliers = hn::BitCast(U8(), hn::Or(m, hn::ShiftLeft<16>(m)));
+    zero_points = hn::Zero(U8());
+    if (stream.zero_points) {
+      zero_points = hn::BitCast(U8(), hn::Mul(hn::PromoteTo(d, hn::LoadU(d8, record + kChunk / 4 + i / 4)), hn::Set(d, 0x01010101u)));
     }
-    DecodeBlock<kBits, kPart + 1>(codes, table, out);
+  }
+  V8 multipliers, zero_points;
+};
+
+// Whole blocks under one record each, which stays in registers for several of them.
+template <int kBits>
+void DecodeScaledBlocks(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
+  constexpr int64_t kParts = 8 / kBits;
+  const V8 table = hn::LoadDup128(U8(), reinterpret_cast<const uint8_t*>(stream.levels.data()));
+  const int64_t span = stream.repeat / kParts;
+  for (int64_t block = begin; block < end;) {
+    const uint8_t* record = packed + stream.records_offset() + block / span * stream.record_bytes();
+    const int64_t stop = std::min(end, (block / span + 1) * span);
+    for (int64_t i = 0; i < kChunk; i += kBytes) {
+      const RecordVectors r(stream, record, i);
+      const auto scale = [&](V8 level) HWY_ATTR { return Scale(level, r.multipliers, r.zero_points); };
+      for (int64_t b = block; b < stop; ++b) {
+        hwy::Prefetch(packed + b * kChunk + kPrefetchBytes);
+        DecodePart<kBits>(packed + b * kChunk + i, table, out + (b - block) * kParts * step + i, step, scale);
+      }
+    }
+    out += (stop - block) * kParts * step;
+    block = stop;
   }
 }
 
 template <int kBits>
-void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
+void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
   constexpr int64_t kParts = 8 / kBits;
   const V8 table = hn::LoadDup128(U8(), reinterpret_cast<const uint8_t*>(stream.levels.data()));
   if (stream.repeat == 0) {
-    for (int64_t block = begin; block < end; ++block) {
+    for (int64_t block = begin; block < end; ++block, out += kParts * step) {
       hwy::Prefetch(packed + block * kChunk + kPrefetchBytes);
-      DecodeBlock<kBits>(packed + block * kChunk, table, out + block * kParts * kChunk);
+      for (int64_t i = 0; i < kChunk; i += kBytes) DecodePart<kBits>(packed + block * kChunk + i, table, out + i, step, NoScale());
     }
     return;
+  }
+  if (stream.period == 1 && stream.repeat % kParts == 0) {
+    return DecodeScaledBlocks<kBits>(stream, packed, begin, end, out, step);
   }
   const auto decode = [&](int64_t chunk, const uint8_t* multipliers, const uint8_t* zero_points) HWY_ATTR {
     const U8 d;
@@ -108,7 +154,7 @@ void DecodeBits(const CodeStream& stream, const uint8_t* packed, int64_t begin, 
       const auto x = hn::BitCast(U16(), hn::Load(d, codes + i));
       const auto shifted = hn::BitCast(d, hn::ShiftRightSame(x, static_cast<int>(chunk % kParts) * kBits));
       const V8 level = hn::TableLookupBytes(table, hn::And(shifted, hn::Set(d, (1 << kBits) - 1)));
-      hn::Store(Scale(level, multipliers + i, zero_points + i), d, out + chunk * kChunk + i);
+      hn::Store(Scale(level, multipliers + i, zero_points + i), d, out + (chunk - begin * kParts) * step + i);
     }
   };
   ForEachScaledChunk(stream, packed, begin * kParts, end * kParts, decode);
@@ -135,7 +181,7 @@ struct Table256 {
 class VectorTable {
  public:
   explicit VectorTable(const int8_t* v) : t0_(v), t1_(v + 256), t2_(v + 512), t3_(v + 768) {}
-  HWY_INLINE void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT to) const {
+  HWY_INLINE void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT to, int64_t step) const {
     const U8 d;
     const U16 d16;
     const V8 code = hn::Load(d, codes);
@@ -143,9 +189,9 @@ class VectorTable {
     const auto low01 = hn::BitCast(d16, hn::InterleaveLower(d, w0, w1)), high01 = hn::BitCast(d16, hn::InterleaveUpper(d, w0, w1));
     const auto low23 = hn::BitCast(d16, hn::InterleaveLower(d, w2, w3)), high23 = hn::BitCast(d16, hn::InterleaveUpper(d, w2, w3));
     hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, low01, low23)), d, to);
-    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, low01, low23)), d, to + 64);
-    hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, high01, high23)), d, to + 128);
-    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, high01, high23)), d, to + 192);
+    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, low01, low23)), d, to + step);
+    hn::Store(hn::BitCast(d, hn::InterleaveLower(d16, high01, high23)), d, to + 2 * step);
+    hn::Store(hn::BitCast(d, hn::InterleaveUpper(d16, high01, high23)), d, to + 3 * step);
   }
 
  private:
@@ -159,10 +205,10 @@ class VectorTable {
       for (int e = 0; e < 4; ++e) table_[code][e] = v[e * 256 + code];
     }
   }
-  void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT out) const {
+  void operator()(const uint8_t* HWY_RESTRICT codes, uint8_t* HWY_RESTRICT out, int64_t step) const {
     for (int q = 0; q < 4; ++q) {
       for (int j = 0; j < 4; ++j) {
-        for (int i = 0; i < 4; ++i) std::memcpy(out + j * kChunk + (q * 4 + i) * 4, table_[codes[q * 16 + j * 4 + i]], 4);
+        for (int i = 0; i < 4; ++i) std::memcpy(out + j * step + (q * 4 + i) * 4, table_[codes[q * 16 + j * 4 + i]], 4);
       }
     }
   }
@@ -172,43 +218,43 @@ class VectorTable {
 };
 #endif
 
-void DecodeVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
+void DecodeVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
   const VectorTable table(stream.vectors.data());
-  for (int64_t block = begin; block < end; ++block) {
+  for (int64_t block = begin; block < end; ++block, out += 4 * step) {
     const uint8_t* codes = packed + block * kChunk;
     hwy::Prefetch(codes + kPrefetchBytes);
-    table(codes, out + block * 4 * kChunk);
+    table(codes, out, step);
   }
 }
 
 // Vector codes with records: a piece that stays in L1 is decoded first, then scaled in place.
-void DecodeScaledVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out) {
+void DecodeScaledVectors(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, uint8_t* out, int64_t step) {
   constexpr int64_t kBlocks = 64;
   const auto scale = [&](int64_t chunk, const uint8_t* multipliers, const uint8_t* zero_points) HWY_ATTR {
-    uint8_t* at = out + chunk * kChunk;
+    uint8_t* at = out + (chunk - begin * 4) * step;
     for (int64_t i = 0; i < kChunk; i += kBytes) {
       hn::Store(Scale(hn::Load(U8(), at + i), multipliers + i, zero_points + i), U8(), at + i);
     }
   };
   for (int64_t first = begin; first < end; first += kBlocks) {
     const int64_t last = std::min(first + kBlocks, end);
-    DecodeVectors(stream, packed, first, last, out);
+    DecodeVectors(stream, packed, first, last, out + (first - begin) * 4 * step, step);
     ForEachScaledChunk(stream, packed, first * 4, last * 4, scale);
   }
 }
 
-void Decode(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, int8_t* out) {
+void Decode(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end, int8_t* out, int64_t step) {
   auto* const bytes = reinterpret_cast<uint8_t*>(out);
   switch (stream.form) {
     case Form::k1Bit:
-      return DecodeBits<1>(stream, packed, begin, end, bytes);
+      return DecodeBits<1>(stream, packed, begin, end, bytes, step);
     case Form::k2Bit:
-      return DecodeBits<2>(stream, packed, begin, end, bytes);
+      return DecodeBits<2>(stream, packed, begin, end, bytes, step);
     case Form::k4Bit:
-      return DecodeBits<4>(stream, packed, begin, end, bytes);
+      return DecodeBits<4>(stream, packed, begin, end, bytes, step);
     case Form::kVector:
-      return stream.repeat > 0 ? DecodeScaledVectors(stream, packed, begin, end, bytes)
-                               : DecodeVectors(stream, packed, begin, end, bytes);
+      return stream.repeat > 0 ? DecodeScaledVectors(stream, packed, begin, end, bytes, step)
+                               : DecodeVectors(stream, packed, begin, end, bytes, step);
   }
 }
 

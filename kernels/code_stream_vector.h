@@ -8,9 +8,9 @@
 
 namespace octet::kernels {
 
-// Decodes blocks [begin, end) to out + block * chunks_per_block() * 64; without the tail.
+// Decodes blocks [begin, end), their chunks `step` bytes apart from `out` on; without the tail.
 using CodeStreamDecodeFn = void (*)(const CodeStream& stream, const uint8_t* packed, int64_t begin, int64_t end,
-                                    int8_t* out);
+                                    int8_t* out, int64_t step);
 CodeStreamDecodeFn ChooseCodeStreamDecode();
 
 }  // namespace octet::kernels

@@ -78,7 +78,7 @@ void Compare(benchmark::State& state, const ShapeLine& line, const CodeForm& for
   for (int64_t i = 0; i < copies; ++i) {
     s8.weights.id = codes.weights.id = static_cast<int>(i) * 2 + 3;
     for (const absl::Status& status :
-         {ours.Add(ConvImplementations()[0].create(codes, KernelEnv{&ours_store, threads}), codes.src, codes.dst, &team),
+         {ours.Add(CreateConv(codes, KernelEnv{&ours_store, threads}), codes.src, codes.dst, &team),
           peer.Add(CreateConv(s8, KernelEnv{&peer_store, threads}), s8.src, s8.dst, &team)}) {
       if (status.ok()) continue;
       state.SkipWithError(std::string(status.message()).c_str());

@@ -10,6 +10,7 @@
 namespace octet::kernels {
 
 using Result = absl::StatusOr<std::unique_ptr<Kernel>>;
+Result CreateConvAmxCodes(const ConvParams&, const KernelEnv&);
 Result CreateConvOneDnn(const ConvParams&, const KernelEnv&);
 Result CreateConvOneDnnCodes(const ConvParams&, const KernelEnv&);
 Result CreateConvReference(const ConvParams&, const KernelEnv&);
@@ -94,6 +95,7 @@ absl::Status ValidateTypes(const ConvParams& p) {
 
 absl::Span<const Implementation<ConvParams>> ConvImplementations() {
   static constexpr Implementation<ConvParams> kList[] = {
+      {"amx_codes", CreateConvAmxCodes},
       {"onednn_codes", CreateConvOneDnnCodes},
       {"onednn", CreateConvOneDnn},
       {"reference", CreateConvReference},

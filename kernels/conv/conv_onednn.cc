@@ -8,6 +8,7 @@
 // layout. A plain source with a channels-last destination, which oneDNN computes by its reference
 // only, is reordered in scratch memory first.
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -16,6 +17,7 @@
 #include "base/status.h"
 #include "kernels/code_stream.h"
 #include "kernels/conv/conv.h"
+#include "kernels/conv/conv_codes.h"
 #include "kernels/elements.h"
 #include "kernels/narrow_weights.h"
 #include "kernels/onednn_product.h"
@@ -209,110 +211,6 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeReorder(const dnnl::memory::desc& fr
   return MakeDnnlKernel(std::move(parts));
 }
 
-// Codes with the layout of the s8 weights that they decode to.
-struct CodeWeights {
-  dnnl::memory::desc desc;
-  CodeStream stream;
-};
-
-// The primitive descriptor for the layout of the codes that another specialisation has packed, else for the best one;
-// as ChooseWeightsLayout, but a second copy needs the tensor.
-absl::StatusOr<dnnl::primitive_desc> ChooseCodesLayout(const WeightStore& store, absl::string_view prefix,
-                                                       const dnnl::memory::desc& any, const Tensor& tensor,
-                                                       absl::FunctionRef<absl::StatusOr<dnnl::primitive_desc>(const dnnl::memory::desc&)> make) {
-  OCTET_ASSIGN_OR_RETURN(dnnl::primitive_desc free, make(any));
-  const std::shared_ptr<const PackedWeights> first = store.FindFirst(prefix);
-  const auto* codes = first == nullptr ? nullptr : std::any_cast<CodeWeights>(&first->detail);
-  if (codes == nullptr || codes->desc == free.query_md(dnnl::query::weights_md)) return free;
-  absl::StatusOr<dnnl::primitive_desc> shared = make(codes->desc);
-  if (!shared.ok()) return free;
-  const bool slow = IsReferenceImpl(ImplName(*shared)) && !IsReferenceImpl(ImplName(free));
-  return slow && tensor.valid() ? free : *shared;
-}
-
-// The s8 weights that the first copy of the codes decodes to: what is left of them once the tensor has been released.
-absl::StatusOr<Tensor> DecodedWeights(const WeightStore& store, absl::string_view prefix, const dnnl::memory::desc& plain,
-                                      const Shape& shape) {
-  const std::shared_ptr<const PackedWeights> first = store.FindFirst(prefix);
-  const auto* codes = first == nullptr ? nullptr : std::any_cast<CodeWeights>(&first->detail);
-  if (codes == nullptr) return absl::UnimplementedError("the weights were released after packing");
-  OCTET_ASSIGN_OR_RETURN(Buffer decoded, Buffer::Allocate(codes->stream.decoded_bytes()));
-  OpenMpFor alone(1);
-  DecodeStream(codes->stream, first->data.data(), &alone, decoded.data());
-  OCTET_ASSIGN_OR_RETURN(Buffer bytes, UnpackedWeights(codes->desc, decoded.data(), plain));
-  return Tensor::FromBuffer(DType::kS8, shape, std::move(bytes));
-}
-
-// Bytes of any meaning brought into the order of packed weights; what packing adds behind them is left out.
-template <typename T>
-absl::StatusOr<std::vector<T>> InPackedOrder(const std::vector<T>& values, const dnnl::memory::desc& plain,
-                                             const dnnl::memory::desc& packed) {
-  static_assert(sizeof(T) == 1);
-  OCTET_ASSIGN_OR_RETURN(const Buffer out, ReorderedWeights(plain, reinterpret_cast<const std::byte*>(values.data()), packed));
-  const auto* bytes = reinterpret_cast<const T*>(out.data());
-  return std::vector<T>(bytes, bytes + PaddedBytes(packed));
-}
-
-// The codes of every byte of packed weights, -1 where it is padding. Reorders may treat bytes as 7-bit numbers, so codes
-// go through in two halves, 1 higher than they are.
-absl::StatusOr<std::vector<int16_t>> CodesInPackedOrder(const std::vector<uint8_t>& codes, const dnnl::memory::desc& plain,
-                                                        const dnnl::memory::desc& packed) {
-  std::vector<uint8_t> low(codes.size()), high(codes.size());
-  for (size_t i = 0; i < codes.size(); ++i) {
-    low[i] = static_cast<uint8_t>((codes[i] & 15) + 1);
-    high[i] = static_cast<uint8_t>(codes[i] >> 4);
-  }
-  OCTET_ASSIGN_OR_RETURN(low, InPackedOrder(low, plain, packed));
-  OCTET_ASSIGN_OR_RETURN(high, InPackedOrder(high, plain, packed));
-  std::vector<int16_t> out(low.size());
-  for (size_t i = 0; i < out.size(); ++i) {
-    out[i] = static_cast<int16_t>(low[i] == 0 ? -1 : high[i] << 4 | (low[i] - 1));
-  }
-  return out;
-}
-
-// OK when four neighbouring bytes are the four weights of a vector code, in order.
-absl::Status CheckVectorsAreNeighbours(const TensorSpec& weights, const dnnl::memory::desc& plain, const dnnl::memory::desc& packed) {
-  const int64_t inputs = weights.shape[1];
-  const int64_t positions = NumElements(weights.shape) / (weights.shape[0] * inputs);
-  std::vector<uint8_t> element(static_cast<size_t>(NumElements(weights.shape)));
-  for (size_t i = 0; i < element.size(); ++i) {
-    element[i] = static_cast<uint8_t>(static_cast<int64_t>(i) / positions % inputs % 4 + 1);
-  }
-  OCTET_ASSIGN_OR_RETURN(element, InPackedOrder(element, plain, packed));
-  for (size_t i = 0; i < element.size(); ++i) {
-    if (element[i] != 0 && element[i] != i % 4 + 1) {
-      return absl::UnimplementedError(absl::StrCat("layout ", LayoutString(packed), " does not keep the weights of a code together"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<PackedWeights> PackCodes(const TensorSpec& weights, const ChannelScales& scales, const Tensor& tensor,
-                                        const dnnl::memory::desc& plain, const dnnl::memory::desc& packed) {
-  if (!tensor.valid()) return absl::UnimplementedError("the weights were released after packing");
-  OCTET_ASSIGN_OR_RETURN(NarrowElements elements, ExpandNarrow(weights, scales, tensor.data()));
-  if (weights.quant->vector > 1) OCTET_RETURN_IF_ERROR(CheckVectorsAreNeighbours(weights, plain, packed));
-  OCTET_ASSIGN_OR_RETURN(const Buffer bytes, ReorderedWeights(plain, reinterpret_cast<const std::byte*>(elements.values.data()), packed));
-  CodeSource source;
-  source.dtype = weights.dtype;
-  source.levels = LevelsOf(weights.dtype, *weights.quant);
-  source.vector = weights.quant->vector;
-  const int64_t values = PaddedBytes(packed);
-  source.tail = absl::MakeConstSpan(bytes.data() + values, static_cast<size_t>(bytes.size_bytes() - values));
-  OCTET_ASSIGN_OR_RETURN(source.codes, CodesInPackedOrder(elements.codes, plain, packed));
-  if (!elements.multipliers.empty()) {
-    OCTET_ASSIGN_OR_RETURN(source.multipliers, InPackedOrder(elements.multipliers, plain, packed));
-  }
-  if (!elements.zero_points.empty()) {
-    OCTET_ASSIGN_OR_RETURN(source.zero_points, InPackedOrder(elements.zero_points, plain, packed));
-  }
-  OCTET_ASSIGN_OR_RETURN(PackedWeights out, EncodeStream(source));
-  out.layout = absl::StrCat(LayoutString(packed), " ", out.layout);
-  out.detail = CodeWeights{packed, std::any_cast<CodeStream>(std::move(out.detail))};
-  return out;
-}
-
 // Decodes weights into the front of the scratch memory and runs `conv`, which takes them as its last source.
 class CodesConv final : public Kernel {
  public:
@@ -337,7 +235,7 @@ class CodesConv final : public Kernel {
 
  private:
   static const CodeStream& Stream(const PackedWeights& codes) {
-    return std::any_cast<const CodeWeights&>(codes.detail).stream;
+    return std::any_cast<const ConvCodes&>(codes.detail).stream;
   }
 
   std::unique_ptr<Kernel> conv_;
@@ -356,54 +254,78 @@ struct NarrowConv {
   ChannelScales scales;
 };
 
-absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const KernelEnv& env, const NarrowConv* codes = nullptr) {
+// A convolution up to the choice of its primitive: nothing is packed yet.
+struct Prepared {
+  explicit Prepared(const KernelEnv& env) : constants(env) {}
+
+  ConstantArguments constants;
+  DnnlKernelParts parts;
+  ConvPlan plan;
+  std::string prefix;                 // of the keys of packed weights
+  dnnl::memory::desc outer_src, src;  // that of the caller, that of the primitive
+  dnnl::primitive_desc pd;
+};
+
+absl::StatusOr<Prepared> Prepare(const ConvParams& p, const KernelEnv& env, const NarrowConv* codes) {
   if (NumElements(p.src.shape) == 0 || NumElements(p.dst.shape) == 0) {
     return absl::UnimplementedError("empty tensor");
   }
-  ConstantArguments constants(env);
-  DnnlKernelParts parts;
-  OCTET_ASSIGN_OR_RETURN(const ConvPlan plan, MakePlan(p, constants, parts));
-  const std::string prefix = absl::StrCat(p.weights.id, codes != nullptr ? "/conv_codes/" : "/conv/");
+  Prepared out(env);
+  OCTET_ASSIGN_OR_RETURN(out.plan, MakePlan(p, out.constants, out.parts));
+  out.prefix = absl::StrCat(p.weights.id, codes != nullptr ? "/conv_codes/" : "/conv/");
   const auto choose = [&](const dnnl::memory::desc& src) {
-    return (codes != nullptr ? ChooseCodesLayout : ChooseWeightsLayout)(constants.store(), prefix, plan.weights_any, p.weights.tensor,
-                               [&](const auto& weights) { return MakePd(p, plan, src, weights); });
+    return (codes != nullptr ? ChooseConvCodesLayout : ChooseWeightsLayout)(
+        out.constants.store(), out.prefix, out.plan.weights_any, p.weights.tensor,
+        [&](const auto& weights) { return MakePd(p, out.plan, src, weights); });
   };
-  OCTET_ASSIGN_OR_RETURN(const dnnl::memory::desc outer_src, DnnlDesc(p.src));
-  dnnl::memory::desc src = outer_src;
-  absl::StatusOr<dnnl::primitive_desc> pd = choose(src);
+  OCTET_ASSIGN_OR_RETURN(out.outer_src, DnnlDesc(p.src));
+  out.src = out.outer_src;
+  absl::StatusOr<dnnl::primitive_desc> pd = choose(out.src);
   // A reordered source has no operands beside it.
   if (!p.runtime_quant && p.src.layout != p.dst.layout && (!pd.ok() || IsReferenceImpl(ImplName(*pd)))) {
     TensorSpec moved = p.src;
     moved.layout = p.dst.layout;
-    OCTET_ASSIGN_OR_RETURN(src, DnnlDesc(moved));
-    pd = choose(src);
+    OCTET_ASSIGN_OR_RETURN(out.src, DnnlDesc(moved));
+    pd = choose(out.src);
   }
   OCTET_RETURN_IF_ERROR(pd.status());
-  if (codes != nullptr && !p.weights.tensor.valid() && IsReferenceImpl(ImplName(*pd))) {
+  out.pd = *pd;
+  return out;
+}
+
+absl::StatusOr<std::shared_ptr<const PackedWeights>> CodesOf(const ConvParams& p, const NarrowConv& codes, Prepared& prepared) {
+  const dnnl::memory::desc weights = prepared.pd.query_md(dnnl::query::weights_md);
+  return prepared.constants.store().GetOrPack(absl::StrCat(prepared.prefix, LayoutString(weights)), [&] {
+    return PackConvCodes(codes.weights, codes.scales, p.weights.tensor, prepared.plan.weights_plain, weights);
+  });
+}
+
+absl::StatusOr<std::unique_ptr<Kernel>> Create(const ConvParams& p, const KernelEnv& env, const NarrowConv* codes = nullptr) {
+  OCTET_ASSIGN_OR_RETURN(Prepared prepared, Prepare(p, env, codes));
+  auto& [constants, parts, plan, prefix, outer_src, src, pd] = prepared;
+  if (codes != nullptr && !p.weights.tensor.valid() && IsReferenceImpl(ImplName(pd))) {
     // The layout of the codes falls to the reference for these shapes, 1,000 times slower, and the codes are gone: from here
     // on the weights exist a second time, in 8 bits.
     ConvParams s8 = p;
-    OCTET_ASSIGN_OR_RETURN(s8.weights.tensor, DecodedWeights(constants.store(), prefix, plan.weights_plain, p.weights_shape));
+    OCTET_ASSIGN_OR_RETURN(s8.weights.tensor, DecodedConvCodes(constants.store(), prefix, plan.weights_plain, p.weights_shape));
     return Create(s8, env);
   }
-  const dnnl::memory::desc weights = pd->query_md(dnnl::query::weights_md);
+  const dnnl::memory::desc weights = pd.query_md(dnnl::query::weights_md);
   std::shared_ptr<const PackedWeights> packed;
   if (codes == nullptr) {
     OCTET_ASSIGN_OR_RETURN(packed, PackWeights(constants.store(), prefix, p.weights.tensor, plan.weights_plain, weights));
     constants.Add(DNNL_ARG_WEIGHTS, weights, packed);
   } else {
-    OCTET_ASSIGN_OR_RETURN(packed, constants.store().GetOrPack(absl::StrCat(prefix, LayoutString(weights)), [&] {
-      return PackCodes(codes->weights, codes->scales, p.weights.tensor, plan.weights_plain, weights);
-    }));
-    if (std::any_cast<const CodeWeights&>(packed->detail).desc != weights) {
+    OCTET_ASSIGN_OR_RETURN(packed, CodesOf(p, *codes, prepared));
+    if (std::any_cast<const ConvCodes&>(packed->detail).desc != weights) {
       return absl::UnimplementedError("codes are packed in a layout that prints alike");
     }
     parts.arguments.push_back({DNNL_ARG_WEIGHTS, DnnlArgument::From::kSrc, Sources(p), weights});
   }
 
-  parts.implementation = absl::StrCat("onednn:", ImplName(*pd));
-  const dnnl::memory::desc scratch = pd->query_md(dnnl::query::scratchpad_md);
-  OCTET_RETURN_IF_ERROR(DnnlCall("convolution", [&] { parts.primitive = dnnl::primitive(*pd); }));
+  parts.implementation = absl::StrCat("onednn:", ImplName(pd));
+  const dnnl::memory::desc scratch = pd.query_md(dnnl::query::scratchpad_md);
+  OCTET_RETURN_IF_ERROR(DnnlCall("convolution", [&] { parts.primitive = dnnl::primitive(pd); }));
   parts.scratch_bytes = static_cast<int64_t>(scratch.get_size());
   parts.arguments.push_back({DNNL_ARG_SRC, DnnlArgument::From::kSrc, 0, src});
   parts.arguments.push_back({DNNL_ARG_DST, DnnlArgument::From::kDst, 0, plan.dst});
@@ -451,6 +373,29 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateForTeam(const ConvParams& params, 
   return kernel;
 }
 
+// The convolution as one of s8 weights, and what its weights are instead.
+struct NarrowAsS8 {
+  ConvParams s8;
+  NarrowConv codes;
+};
+absl::StatusOr<NarrowAsS8> AsS8(const ConvParams& params) {
+  if (!IsNarrow(params.weights_dtype)) return absl::UnimplementedError("the weights have 8 bits or more");
+  // Without VNNI oneDNN packs halves of the weights for s8 sources.
+  if (!HasVnni()) return absl::UnimplementedError("no VNNI here");
+  NarrowAsS8 out{params, {{params.weights_dtype, params.weights_shape, Layout::kPlain, params.weights.quant}, {}}};
+  OCTET_ASSIGN_OR_RETURN(out.codes.scales, FactorScales(out.codes.weights));
+  out.s8.weights_dtype = DType::kS8;
+  out.s8.weights.quant = QuantParams{out.codes.scales.scale, {}, 0, 0, {}, 1};
+  return out;
+}
+
+const void* ConstantOf(const DnnlKernelParts& parts, int dnnl_arg) {
+  for (const DnnlArgument& argument : parts.arguments) {
+    if (argument.dnnl_arg == dnnl_arg) return parts.constants[static_cast<size_t>(argument.index)];
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnn(const ConvParams& params, const KernelEnv& env) {
@@ -460,15 +405,27 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnn(const ConvParams& param
 }
 
 absl::StatusOr<std::unique_ptr<Kernel>> CreateConvOneDnnCodes(const ConvParams& params, const KernelEnv& env) {
-  if (!IsNarrow(params.weights_dtype)) return absl::UnimplementedError("the weights have 8 bits or more");
-  // Without VNNI oneDNN packs halves of the weights for s8 sources.
-  if (!HasVnni()) return absl::UnimplementedError("no VNNI here");
-  NarrowConv codes{{params.weights_dtype, params.weights_shape, Layout::kPlain, params.weights.quant}, {}};
-  OCTET_ASSIGN_OR_RETURN(codes.scales, FactorScales(codes.weights));
-  ConvParams s8 = params;
-  s8.weights_dtype = DType::kS8;
-  s8.weights.quant = QuantParams{codes.scales.scale, {}, 0, 0, {}, 1};
-  return CreateForTeam(s8, env, &codes);
+  OCTET_ASSIGN_OR_RETURN(const NarrowAsS8 narrow, AsS8(params));
+  return CreateForTeam(narrow.s8, env, &narrow.codes);
+}
+
+absl::StatusOr<ConvCodesOperands> OneDnnConvCodes(const ConvParams& params, const KernelEnv& env) {
+  OCTET_ASSIGN_OR_RETURN(const NarrowAsS8 narrow, AsS8(params));
+  std::optional<TeamScope> alone;  // as CreateForTeam: both must want the same layout
+  if (env.threads > 1 && MultiplyAdds(params) < kOneThreadMultiplyAdds) alone.emplace(1);
+  absl::StatusOr<Prepared> prepared = Prepare(narrow.s8, env, &narrow.codes);
+  if (!prepared.ok()) return AsRefusal(prepared.status());
+  ConvCodesOperands out;
+  out.codes = prepared->constants.store().FindFirst(prepared->prefix);
+  if (out.codes == nullptr) {
+    OCTET_ASSIGN_OR_RETURN(out.codes, CodesOf(narrow.s8, narrow.codes, *prepared));
+  }
+  DnnlKernelParts parts;
+  prepared->constants.MoveInto(parts);
+  out.scales = static_cast<const float*>(ConstantOf(parts, DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS));
+  out.bias = static_cast<const float*>(ConstantOf(parts, DNNL_ARG_BIAS));
+  out.owners = std::move(parts.owners);
+  return out;
 }
 
 }  // namespace octet::kernels

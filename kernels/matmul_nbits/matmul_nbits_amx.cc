@@ -2,16 +2,13 @@
 // vector registers.
 //
 // Bit for bit what multiply_tile computes. Nothing with AMX instructions runs before
-// NBitsAmxAvailable() has said yes.
+// AmxInt8Available() has said yes.
 #include "kernels/matmul_nbits/matmul_nbits_vector.h"
 
 #if defined(__x86_64__) && defined(__linux__)
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "kernels/onednn.h"
+#include "kernels/amx.h"
 
 // From here on only: templates of the headers above must stay code for every CPU.
 #pragma GCC push_options
@@ -19,25 +16,6 @@
 
 namespace octet::kernels {
 namespace {
-
-bool AskSystemForTiles() {
-  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(2), Linux 5.16
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  constexpr unsigned kAmxTile = 1u << 24, kAmxInt8 = 1u << 25, kAvx512F = 1u << 16;
-  if ((edx & kAmxTile) == 0 || (edx & kAmxInt8) == 0 || (ebx & kAvx512F) == 0) return false;
-  if (dnnl::get_effective_cpu_isa() < dnnl::cpu_isa::avx512_core_amx) return false;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t bytes_per_row[16] = {};
-  uint8_t rows[16] = {};
-};
-static_assert(sizeof(TileConfig) == 64);
 
 thread_local int64_t step_of_thread = 0;
 
@@ -146,25 +124,8 @@ constexpr int64_t kLongGroup = 4;  // AMX steps
 
 }  // namespace
 
-bool NBitsAmxAvailable() {
-  static const bool available = AskSystemForTiles();
-  return available;
-}
-
 void NBitsAmxBegin(int64_t step) {
-  TileConfig config;
-  for (int t : {0, 1, 2, 3}) {
-    config.bytes_per_row[t] = 64;
-    config.rows[t] = 16;
-  }
-  for (int t : {4, 5}) {
-    config.bytes_per_row[t] = static_cast<uint16_t>(step);
-    config.rows[t] = 16;
-  }
-  for (int t : {6, 7}) {
-    config.bytes_per_row[t] = 64;
-    config.rows[t] = static_cast<uint8_t>(step / 4);
-  }
+  const AmxTileConfig config(16, step);
   _tile_loadconfig(&config);
   step_of_thread = step;
 }
@@ -200,21 +161,9 @@ void NBitsAmxMultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src
 #else
 
 namespace octet::kernels {
-bool NBitsAmxAvailable() { return false; }
 void NBitsAmxBegin(int64_t) {}
 void NBitsAmxEnd() {}
 void NBitsAmxMultiplyTile(const NBitsTile&, const uint8_t*, int64_t, int64_t, float*) {}
 }  // namespace octet::kernels
 
 #endif
-
-namespace octet::kernels {
-
-int64_t NBitsAmxStep(int64_t group) {
-  for (const int64_t step : {64, 32, 16}) {
-    if (group % step == 0) return step;
-  }
-  return 0;
-}
-
-}  // namespace octet::kernels

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "kernels/amx.h"
 #include "kernels/elements.h"
 #include "kernels/matmul_nbits/matmul_nbits_panels.h"
 #include "kernels/matmul_nbits/matmul_nbits_vector.h"
@@ -110,7 +111,7 @@ class Run {
     const int64_t items = plan_.panels.panels() * blocks;
     const int64_t end = items * (worker + 1) / plan_.workers;
     const bool amx = plan_.unit == Unit::kAmx;
-    if (amx) NBitsAmxBegin(NBitsAmxStep(plan_.panels.group));
+    if (amx) NBitsAmxBegin(AmxStep(plan_.panels.group));
     for (int64_t item = items * worker / plan_.workers; item < end; ++item) {
       const int64_t p = item / blocks, first = item % blocks * kRowBlock;
       const NBitsPanel panel = {&plan_.panels, packed_ + plan_.panels.panel_offset(p),
@@ -141,7 +142,7 @@ class Run {
     tile.group = plan_.panels.group;
     auto* acc = reinterpret_cast<float*>(scratch + plan_.tile_bytes() + plan_.scales_bytes());
     std::memset(acc, 0, static_cast<size_t>(RoundUp(rows, 16) * kNBitsAccStride * 4));
-    const int64_t amx_step = plan_.unit == Unit::kAmx ? NBitsAmxStep(tile.group) : 0;
+    const int64_t amx_step = plan_.unit == Unit::kAmx ? AmxStep(tile.group) : 0;
     const int64_t records = plan_.tile_depth() / tile.group;
     const uint8_t* record = panel.records;
     const uint8_t* const panel_end = record + plan_.panels.panel_bytes(panel.width);
@@ -229,11 +230,11 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const MatmulNBitsParams& p, const
   plan->rows = NumElements(p.src.shape) / p.src.shape.back();
   plan->workers = std::max(env.threads, 1);
   if (unit == Unit::kAmx) {
-    if (!NBitsAmxAvailable()) return absl::UnimplementedError("no AMX int8 tiles here");
+    if (!AmxInt8Available()) return absl::UnimplementedError("no AMX int8 tiles here");
     if (plan->rows < kAmxRows)
       return absl::UnimplementedError(absl::StrCat("only ", plan->rows, " rows"));
     const int64_t group = PlanPanels(p.weights, p.transpose_weights).group;
-    if (NBitsAmxStep(group) == 0) {
+    if (AmxStep(group) == 0) {
       return absl::UnimplementedError(absl::StrCat("groups of ", group, ", not a multiple of 16"));
     }
   }

@@ -89,11 +89,7 @@ struct NBitsVectorOps {
 const NBitsVectorOps& ChooseNBitsVectorOps();
 
 // ---- AMX (matmul_nbits_amx.cc)
-// True when the CPU, the system and oneDNN's ONEDNN_MAX_CPU_ISA allow int8 tiles; asks the system
-// for them once.
-bool NBitsAmxAvailable();
-// Largest k of one AMX step that divides `group`: 64, 32, 16, or 0 when none does.
-int64_t NBitsAmxStep(int64_t group);
+// Requires AmxInt8Available() and a step of AmxStep(group) (kernels/amx.h).
 // Around calls of NBitsAmxMultiplyTile on one thread: loads and releases the tile configuration.
 void NBitsAmxBegin(int64_t step);
 void NBitsAmxEnd();
