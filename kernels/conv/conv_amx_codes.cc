@@ -1,9 +1,11 @@
 // Conv of weights of less than 8 bits on AMX: entry "amx_codes".
 //
-// A block of outputs after the other is decoded from the codes of "onednn_codes" (one copy serves both) into memory that stays
-// in cache, piece by piece while the piece before it is multiplied; every thread takes its own outputs and copies the source
-// for itself. "onednn_codes" decodes all weights first, and wins where many rows make decoding cheap. Bit for bit its results.
+// Tiles of weights are decoded from the codes of "onednn_codes" (one copy serves both) into a ring that stays in L1, while the
+// tiles before them are multiplied: codes cross the memory bus once and decoded weights never leave the core. Every thread takes
+// its own outputs and copies the source for itself, so that there is one parallel region. "onednn_codes" decodes all weights
+// first, and wins where many rows make decoding cheap. Results are its, bit for bit.
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,7 +16,6 @@
 #include "kernels/conv/conv_amx_codes.h"
 #include "kernels/conv/conv_codes.h"
 #include "kernels/conv/conv_rows.h"
-#include "kernels/elements.h"
 
 namespace octet::kernels {
 namespace {
@@ -68,9 +69,10 @@ absl::StatusOr<AmxFinish> MakeFinish(const ConvParams& p) {
   return f;
 }
 
-// Requires: rows made for steps of StepQuads().
+// Quads of the depth of one AMX step.
 int64_t StepQuads(const ConvPanels& panels) { return std::min<int64_t>(panels.quads, 16); }
 
+// Requires: `rows` made for steps of StepQuads().
 AmxWeights MakeWeights(const ConvCodes& codes, const std::byte* packed, const ConvRows& rows) {
   AmxWeights w;
   w.stream = &codes.stream;

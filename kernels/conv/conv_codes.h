@@ -1,4 +1,4 @@
-// Convolution weights of less than 8 bits as codes in the byte order in which a oneDNN primitive reads s8 weights, which all
+// Convolution weights of less than 8 bits as codes of the bytes that a oneDNN primitive reads as s8 weights, which all
 // implementations of such convolutions share: "<id>/conv_codes/<layout>" in the weight store. Internal to this folder.
 #ifndef OCTET_KERNELS_CONV_CONV_CODES_H_
 #define OCTET_KERNELS_CONV_CONV_CODES_H_

@@ -1,7 +1,7 @@
 // Conv by oneDNN's convolution primitive.
 //
-// Entry "onednn_codes": weights of less than 8 bits stay codes in the order in which the primitive reads s8 weights
-// ("<id>/conv_codes/<layout>") and are decoded into scratch memory in front of every run (code_stream.h). Entry "onednn"
+// Entry "onednn_codes": weights of less than 8 bits stay codes of the bytes that the primitive reads as s8 weights
+// (conv_codes.h) and are decoded into scratch memory in front of every run (code_stream.h). Entry "onednn"
 // takes such weights, too, unpacked to s8 for good.
 //
 // Weights are packed once per layout ("<id>/conv/<layout>"); later specialisations take over that
