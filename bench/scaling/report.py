@@ -11,8 +11,10 @@ import numpy as np
 
 import autoscale
 import figures
-import svg
 from queueing import BatchServer, poisson_arrivals
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import svg  # noqa: E402
 
 LIMIT = 0.020  # of p99, in seconds
 TARGET_RATE = 1_000_000

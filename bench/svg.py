@@ -1,4 +1,4 @@
-"""Line charts as small SVG files, for docs/: two-scale colours that work on light and dark pages."""
+"""Charts as small SVG files, for docs/: two-scale colours that work on light and dark pages."""
 import html
 import math
 
@@ -6,7 +6,8 @@ COLOURS = ("#3b78c4", "#d0762b", "#3f9a5f", "#a05bb5", "#888888")
 
 
 def chart(title, x_label, y_label, series, x_range, y_range, log_y=False, width=720, height=360):
-    """`series`: {name: [(x, y), ...]}. Points outside y_range are clipped at it. Returns the file's text."""
+    """`series`: {name: [(x, y), ...]}, lines, or {name: [(x, y, label), ...]}, dots with labels. Points outside y_range are
+    clipped at it. Returns the file's text."""
     left, right, top, bottom = 62, 16, 40, 46
     inner_w, inner_h = width - left - right, height - top - bottom
 
@@ -37,11 +38,30 @@ def chart(title, x_label, y_label, series, x_range, y_range, log_y=False, width=
     legend_x = left + 8
     for i, (name, points) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
-        path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
-        out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>'
-                   f'<text x="{legend_x:.0f}" y="{top - 6}" style="fill:{colour}">{html.escape(name)}</text>')
+        if len(points[0]) == 3:
+            taken = [(x_of(x) - 4, y_of(y) - 4, x_of(x) + 4, y_of(y) + 4) for x, y, _ in points]
+            for x, y, label in reversed(points):
+                box = place(x_of(x), y_of(y), 7 * len(label), width - right, taken)
+                taken.append(box)
+                out.append(f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="3.5" fill="{colour}"/>'
+                           f'<text x="{box[0]:.1f}" y="{box[3] - 1:.1f}">{html.escape(label)}</text>')
+        else:
+            path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
+            out.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>')
+        out.append(f'<text x="{legend_x:.0f}" y="{top - 6}" style="fill:{colour}">{html.escape(name)}</text>')
         legend_x += 6.5 * len(name) + 20
     return "\n".join([*out, "</svg>", ""])
+
+
+def place(x, y, text_width, limit, taken):
+    """A free box (left, top, right, bottom) for a label near a dot: beside it, else further above or below."""
+    for away in range(0, 80, 7):
+        for left in (x + 7, x - 7 - text_width):
+            for middle in (y - away, y + away):
+                box = (left, middle - 5, left + text_width, middle + 5)
+                if box[2] <= limit and all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in taken):
+                    return box
+    return x + 7, y - 5, x + 7 + text_width, y + 5
 
 
 def ticks(low, high):
