@@ -168,12 +168,13 @@ class ComparisonTest(unittest.TestCase):
 
     def test_figures_equal_those_computed_here(self):
         data = [images(4, seed) for seed in range(20)]
-        self.client.drive("watched", lambda i: data[i % 20], lambda pair: pair.compared >= 20)
-        self.await_true(lambda: self.client.pair("watched").waiting == 0)
+        settled = lambda pair: pair.compared + pair.dropped + pair.failed  # noqa: E731
+        start = settled(self.client.pair("watched"))
+        sent = len(self.client.drive("watched", lambda i: data[i % 20], lambda pair: pair.compared >= 20))
+        self.await_true(lambda: settled(self.client.pair("watched")) == start + sent)  # none is under way
         self.octet.ResetWindows(v1.ResetWindowsRequest(model="watched"))
         self.assertEqual(len(self.client.pair("watched").outputs), 0)
         signal = noise = agreeing = cosine = 0
-        settled = lambda pair: pair.compared + pair.dropped + pair.failed  # noqa: E731
         for block in data:
             want = self.client.infer("watched@f32", block)[1].reshape(4, 10).astype(np.float64)
             before = after = self.client.pair("watched")
