@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/golden_section.h"
 #include "base/status.h"
 #include "compress/compare.h"
 #include "compress/observe.h"
@@ -59,28 +60,9 @@ absl::StatusOr<std::vector<float>> Answers(const graph::Graph& graph, data::Samp
 }  // namespace
 
 double FitTemperature(absl::Span<const float> reference, absl::Span<const std::vector<float>> draws, int64_t classes) {
-  const double ratio = (std::sqrt(5.0) - 1) / 2;
-  const auto loss = [&](double log_t) {
-    return CrossEntropy(reference, draws, static_cast<size_t>(classes), std::exp(log_t));
-  };
-  double low = std::log(0.1), high = std::log(10.0);
-  double a = high - ratio * (high - low), b = low + ratio * (high - low), at_a = loss(a), at_b = loss(b);
-  while (high - low > 1e-3) {
-    if (at_a < at_b) {
-      high = b;
-      b = a;
-      at_b = at_a;
-      a = high - ratio * (high - low);
-      at_a = loss(a);
-    } else {
-      low = a;
-      a = b;
-      at_a = at_b;
-      b = low + ratio * (high - low);
-      at_b = loss(b);
-    }
-  }
-  return std::exp((low + high) / 2);
+  return std::exp(LeastByGoldenSection(
+      [&](double log_t) { return CrossEntropy(reference, draws, static_cast<size_t>(classes), std::exp(log_t)); },
+      std::log(0.1), std::log(10.0), 1e-3));
 }
 
 absl::StatusOr<std::string> FitTemperatures(const graph::Graph& reference, const graph::Graph& compressed,

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <utility>
 
+#include "base/golden_section.h"
+
 namespace octet::bench {
 namespace {
 
@@ -47,26 +49,9 @@ PredictedOutput AtTemperature(const PredictedOutput& log_p, double t) {
 }
 
 double BestTemperature(const PredictedOutput& log_p, absl::Span<const int64_t> labels) {
-  const double ratio = (std::sqrt(5.0) - 1) / 2;
-  const auto loss = [&](double log_t) { return NegativeLogLikelihood(AtTemperature(log_p, std::exp(log_t)), labels); };
-  double low = std::log(0.1), high = std::log(10.0);
-  double a = high - ratio * (high - low), b = low + ratio * (high - low), at_a = loss(a), at_b = loss(b);
-  while (high - low > 1e-3) {
-    if (at_a < at_b) {
-      high = b;
-      b = a;
-      at_b = at_a;
-      a = high - ratio * (high - low);
-      at_a = loss(a);
-    } else {
-      low = a;
-      a = b;
-      at_a = at_b;
-      b = low + ratio * (high - low);
-      at_b = loss(b);
-    }
-  }
-  return std::exp((low + high) / 2);
+  return std::exp(LeastByGoldenSection(
+      [&](double log_t) { return NegativeLogLikelihood(AtTemperature(log_p, std::exp(log_t)), labels); }, std::log(0.1),
+      std::log(10.0), 1e-3));
 }
 
 double NegativeLogLikelihood(const PredictedOutput& log_p, absl::Span<const int64_t> labels) {

@@ -80,6 +80,14 @@ class ComparerTest : public ::testing::Test {
     while (!comparer_->Offer(Answered(values, answer, by_reference))) ++refused_;
   }
 
+  void SlotsAreTakenDuringAReplay() {
+    f32_->HoldRuns(true);
+    Send({1, 2}, {2, 4});
+    f32_->AwaitHeld(1);
+    busy_ = true;
+    f32_->ReleaseRuns();
+  }
+
   template <typename Condition>
   void Await(Condition condition) {
     while (!condition()) std::this_thread::yield();
@@ -149,11 +157,7 @@ TEST_F(ComparerTest, WaitsForQuietAndDropsWhatIsTooOld) {
 
 TEST_F(ComparerTest, ARunGivesWayBetweenSteps) {
   Open();
-  f32_->HoldRuns(true);
-  Send({1, 2}, {2, 4});
-  f32_->AwaitHeld(1);
-  busy_ = true;
-  f32_->ReleaseRuns();
+  SlotsAreTakenDuringAReplay();
   Send({1, 2}, {2, 4});  // waits behind it
   EXPECT_EQ(Now().compared, 0);
   busy_ = false;
@@ -163,11 +167,7 @@ TEST_F(ComparerTest, ARunGivesWayBetweenSteps) {
 
 TEST_F(ComparerTest, ARunThatWaitsTooLongIsDropped) {
   Open();
-  f32_->HoldRuns(true);
-  Send({1, 2}, {2, 4});
-  f32_->AwaitHeld(1);
-  busy_ = true;
-  f32_->ReleaseRuns();
+  SlotsAreTakenDuringAReplay();
   Await([&] {
     clock_.Advance(absl::Milliseconds(20));
     return Now().dropped == refused_ + 1;
@@ -177,11 +177,7 @@ TEST_F(ComparerTest, ARunThatWaitsTooLongIsDropped) {
 
 TEST_F(ComparerTest, StopEndsARunThatWaits) {
   Open();
-  f32_->HoldRuns(true);
-  Send({1, 2}, {2, 4});
-  f32_->AwaitHeld(1);
-  busy_ = true;
-  f32_->ReleaseRuns();
+  SlotsAreTakenDuringAReplay();
   comparer_->Stop();
   EXPECT_EQ(Now().dropped, refused_ + 1);
 }
