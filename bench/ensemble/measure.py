@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What an ensemble of T samples costs over one network of the same file: time of a batch, and memory of weights.
 
-    measure.py --octet PROGRAM --source REPOSITORY [--model FILE --calibration DATA --image SPEC] [--scheme ternary]
+    measure.py --octet PROGRAM --source REPOSITORY [--model FILE --calibration DATA --image SPEC] [--scheme ternary | --recipe FILE]
                [--samples 2,4,8] [--batch 1] [--seconds 2] [--rounds 5] [--threads 2] [--json FILE]
 
 Compresses the model with distributions, serves its most probable network (what one sample costs) and ensembles side by
@@ -30,6 +30,7 @@ parser.add_argument("--model")
 parser.add_argument("--calibration")
 parser.add_argument("--image", default="")
 parser.add_argument("--scheme", default="ternary")
+parser.add_argument("--recipe", help="one that keeps distributions in some layers only, say")
 parser.add_argument("--samples", default="2,4,8")
 parser.add_argument("--batch", type=int, default=1)
 parser.add_argument("--seconds", type=float, default=2)
@@ -57,7 +58,8 @@ def main():
         calibration = os.path.join(work, "samples.npy")
         np.save(calibration, np.random.default_rng(1).random((128, 1, 28, 28), dtype=np.float32))
     subprocess.run([args.octet, "compress", original, f"--calibration={calibration}", f"--image={args.image}",
-                    f"--scheme={args.scheme}", "--distribution_samples=2", f"--out={folder}/model.{args.scheme}.onnx"],
+                    *([f"--recipe={args.recipe}"] if args.recipe else [f"--scheme={args.scheme}", "--distribution_samples=2"]),
+                    f"--out={folder}/model.{args.scheme}.onnx"],
                    check=True, capture_output=True)
     samples = [int(t) for t in args.samples.split(",")]
     variants = [args.scheme] + [f"{args.scheme}-mc{t}" for t in samples]
