@@ -135,10 +135,7 @@ class Context {
 
   // The same for work that gives way to other work: `go_on` is asked before each step and may wait. When it returns an
   // error the run ends with it, and outputs hold nothing. (Where steps are not known beforehand it is asked before each stage.)
-  virtual absl::Status RunGivingWay(absl::FunctionRef<absl::Status()> go_on) {
-    const absl::Status status = go_on();
-    return status.ok() ? Run() : status;
-  }
+  virtual absl::Status RunGivingWay(absl::FunctionRef<absl::Status()> go_on) = 0;
 
   // The same, adding the time of step i to seconds[i]. Requires: one entry per step.
   virtual absl::Status RunTimed(absl::Span<double> seconds) {
