@@ -3,6 +3,7 @@
 Everything here is a foreign client's view: Debian's grpcio, stubs made by protoc from proto/, no code of ours.
 """
 import contextlib
+import os
 import pathlib
 import re
 import signal
@@ -121,6 +122,12 @@ class Server:
         """What the kernel says the process holds: VmRSS, RssAnon or RssFile of /proc."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(kind + r":\s+(\d+) kB", status)[1]) * 1024
+
+    def cpu_seconds(self):
+        """What the kernel says the process has used, user and system."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii")
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)

@@ -37,11 +37,6 @@ parser.add_argument("--json")
 args = parser.parse_args()
 
 
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 class Load:
     """`octet bench` against the server: a generator that leaves the machine to the server."""
 
@@ -64,9 +59,9 @@ class Load:
 
     def open(self, rate, seconds, seed):
         """(p50, p99 in s, server CPU seconds per request) under Poisson arrivals."""
-        cpu, served = cpu_seconds(self.server.process.pid), self.requests()
+        cpu, served = self.server.cpu_seconds(), self.requests()
         window = self.run(seconds, f"--rates={rate}", f"--seed={seed}")
-        cpu = cpu_seconds(self.server.process.pid) - cpu
+        cpu = self.server.cpu_seconds() - cpu
         return window["p50_seconds"], window["p99_seconds"], cpu / (self.requests() - served)
 
     def requests(self):

@@ -22,12 +22,6 @@ import harness  # noqa: E402
 VARIANTS = ("int8", "int4", "ternary")
 
 
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def batches(server, variant):
     return sum(v for (name, labels), v in server.metrics().items()
                if name == "octet_compute_seconds_count" and ("variant", variant) in labels)
@@ -48,9 +42,9 @@ def run(server, variant, clients, requests):
 
 def report(server, variant, clients, requests):
     run(server, variant, clients, clients * 20)  # batch sizes are made
-    before, first = cpu_seconds(server.process.pid), batches(server, variant)
+    before, first = server.cpu_seconds(), batches(server, variant)
     run(server, variant, clients, requests)
-    spent = cpu_seconds(server.process.pid) - before
+    spent = server.cpu_seconds() - before
     rows = requests // clients * clients
     print(f"{clients:3} clients  {variant:8} {1e6 * spent / rows:6.0f} us of CPU per request, "
           f"{rows / (batches(server, variant) - first):.1f} rows a batch", flush=True)
