@@ -63,7 +63,7 @@ void Comparer::Stop() {
 }
 
 void Comparer::Work() {
-  RunAtLowestPriority();
+  if (options_.lowest_priority) RunAtLowestPriority();
   SetTeamSize(1);
   while (!stopping_) {
     std::optional<Replay> replay = queue_.Take(clock_, clock_->Now() + kTick);

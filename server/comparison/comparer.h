@@ -31,6 +31,8 @@ struct ComparerOptions {
   ReplayLimits limits;
   ContextFactory make_context;  // required
   std::function<bool()> busy;   // no slot is free, or requests wait for one; takes no lock
+  // SCHED_IDLE. Off where the thread must come forward on a machine that others keep full, as in tests.
+  bool lowest_priority = true;
   // Brings the version's reference into memory, or lets it go, later and on another thread: VersionControl::target
   // tells.
   std::function<void(const VersionControl&)> load_reference, evict_reference;

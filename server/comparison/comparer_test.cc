@@ -37,6 +37,7 @@ class ComparerTest : public ::testing::Test {
     ComparerOptions comparer;
     comparer.make_context = FakeFactory();
     comparer.busy = [this] { return busy_.load(); };
+    comparer.lowest_priority = false;
     comparer.load_reference = [this](const VersionControl&) { ++loads_; };
     comparer.evict_reference = [this](const VersionControl&) {
       control_->SetTarget("f32", std::nullopt);
@@ -90,8 +91,7 @@ class ComparerTest : public ::testing::Test {
 
   template <typename Condition>
   void Await(Condition condition) {
-    // Polls, asleep in between: the comparer has the lowest priority, and a core that is kept busy is none for it.
-    while (!condition()) absl::SleepFor(absl::Microseconds(100));
+    while (!condition()) absl::SleepFor(absl::Microseconds(100));  // polls, and leaves the core to the comparer
   }
   PairSummary Now() { return pair_->Summary(clock_.Now()); }
 
