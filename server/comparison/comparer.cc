@@ -69,7 +69,7 @@ void Comparer::Work() {
     std::optional<Replay> replay = queue_.Take(clock_, clock_->Now() + kTick);
     if (replay.has_value()) Handle(*std::move(replay));
     Unpark();
-    KeepGuardedReferences();
+    KeepOrEvictSampledReferences();
     DropStaleContexts();
   }
   for (auto& [control, parked] : parked_) {
@@ -99,6 +99,7 @@ void Comparer::Handle(Replay replay) {
     if (control.reference_sampled() && !replay.by_reference) return Park(std::move(replay));
     return replay.pair->CountDropped();
   }
+  if (control.reference_sampled()) sampled_.insert_or_assign(&control, replay.control);
   if (!AwaitFreeSlot(replay.answered_at + options_.limits.max_age) || !control.allowance().Affords(clock_->Now())) {
     return replay.pair->CountDropped();
   }
@@ -112,7 +113,6 @@ void Comparer::Handle(Replay replay) {
     Log(Severity::kWarning, "comparison failed",
         {{"model", labels.model}, {"variant", labels.variant}, {"ran", variant}, {"error", status.ToString()}});
   }
-  if (control.reference_sampled() && replay.pair->tripped()) tripped_.push_back(replay.control);
 }
 
 absl::StatusOr<Comparer::CachedContext*> Comparer::ContextFor(const Replay& replay, const std::string& variant,
@@ -253,29 +253,24 @@ void Comparer::Unpark() {
       Handle(std::move(replay));
     }
     std::erase_if(contexts_, [&](const CachedContext& c) { return c.control.lock() == parked.control; });
-    if (!parked.control->AnyTripped()) options_.evict_reference(*parked.control);
     it = parked_.erase(it);
   }
 }
 
-void Comparer::KeepGuardedReferences() {
-  std::erase_if(tripped_, [this](const std::weak_ptr<VersionControl>& weak) {
-    const std::shared_ptr<VersionControl> control = weak.lock();
+// A sampled reference leaves when nothing is left to compare with it, unless it answers for a variant.
+void Comparer::KeepOrEvictSampledReferences() {
+  std::erase_if(sampled_, [this](const auto& item) {
+    const std::shared_ptr<VersionControl> control = item.second.lock();
     if (control == nullptr) return true;
+    const bool parked = parked_.contains(control.get());
     const bool resident = control->target(control->reference()).has_value();
     if (!control->AnyTripped()) {
-      if (resident && !parked_.contains(control.get())) options_.evict_reference(*control);
-      return true;
+      if (resident && !parked) options_.evict_reference(*control);
+      return !parked;
     }
-    if (!resident && !parked_.contains(control.get())) options_.load_reference(*control);
+    if (!resident && !parked) options_.load_reference(*control);
     return false;
   });
-  // A version is listed once, however often it was seen tripped.
-  for (size_t i = 0; i < tripped_.size(); ++i) {
-    for (size_t j = tripped_.size() - 1; j > i; --j) {
-      if (tripped_[j].lock() == tripped_[i].lock()) tripped_.erase(tripped_.begin() + static_cast<std::ptrdiff_t>(j));
-    }
-  }
 }
 
 void Comparer::DropStaleContexts() {

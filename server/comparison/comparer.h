@@ -86,7 +86,7 @@ class Comparer {
   absl::StatusOr<CachedContext*> ContextFor(const Replay& replay, const std::string& variant,
                                             const ReplayTarget& target, const std::vector<Shape>& shapes);
   void DropStaleContexts();
-  void KeepGuardedReferences();
+  void KeepOrEvictSampledReferences();
 
   const ComparerOptions options_;
   Clock* const clock_;
@@ -99,7 +99,7 @@ class Comparer {
   // Of the thread alone.
   std::list<CachedContext> contexts_;  // most recently used first
   std::map<const VersionControl*, Parked> parked_;
-  std::vector<std::weak_ptr<VersionControl>> tripped_;  // versions with a sampled reference that answers for a variant
+  std::map<const VersionControl*, std::weak_ptr<VersionControl>> sampled_;  // whose reference may be resident
   std::thread thread_;
 };
 
