@@ -9,6 +9,7 @@
 
 #include "compress/bias.h"
 #include "compress/gram_error.h"
+#include "compress/memory_samples.h"
 #include "compress/weight_matrix.h"
 #include "engine/test_util.h"
 
@@ -18,20 +19,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Ints = std::vector<int64_t>;
-
-class MemorySamples final : public data::SampleReader {
- public:
-  explicit MemorySamples(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {}
-  int64_t size() const override { return static_cast<int64_t>(tensors_.size()); }
-  absl::StatusOr<data::Sample> Read(int64_t i) override {
-    ++reads;
-    return data::Sample{absl::StrCat("memory[", i, "]"), {tensors_[static_cast<size_t>(i)]}};
-  }
-  int64_t reads = 0;
-
- private:
-  std::vector<Tensor> tensors_;
-};
 
 std::vector<Tensor> RandomSamples(int count, const Shape& shape) {
   std::vector<Tensor> out;

@@ -6,24 +6,13 @@
 
 #include <cmath>
 
+#include "compress/memory_samples.h"
 #include "compress/observe.h"
 #include "compress/quantize_product.h"
 #include "engine/test_util.h"
 
 namespace octet::compress {
 namespace {
-
-class MemorySamples final : public data::SampleReader {
- public:
-  explicit MemorySamples(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {}
-  int64_t size() const override { return static_cast<int64_t>(tensors_.size()); }
-  absl::StatusOr<data::Sample> Read(int64_t i) override {
-    return data::Sample{absl::StrCat("memory[", i, "]"), {tensors_[static_cast<size_t>(i)]}};
-  }
-
- private:
-  std::vector<Tensor> tensors_;
-};
 
 MemorySamples RandomSamples(int count, const Shape& shape, float last = 0) {
   std::vector<Tensor> out;

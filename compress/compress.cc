@@ -21,6 +21,7 @@
 #include "compress/ranges.h"
 #include "compress/regions.h"
 #include "compress/saturation.h"
+#include "compress/source_noise.h"
 #include "compress/traps.h"
 #include "engine/passes/passes.h"
 #include "engine/passes/patterns.h"
@@ -39,6 +40,8 @@ using graph::ValueId;
 
 constexpr double kHeldBack = 0.2;
 constexpr int64_t kMeasuredBiasSamples = 128;
+constexpr size_t kWideSamples = 4;           // on which sources are measured
+constexpr double kWideMultiplyAdds = 0.05;   // of the network's, done on reals for fidelity
 constexpr char kFullRange[] = "int8", kReducedRange[] = "int7";
 
 bool IsOn(Corrections::Switch s, bool by_default) { return s == Corrections::DEFAULT ? by_default : s == Corrections::ON; }
@@ -159,11 +162,10 @@ absl::Status Compressor::StartDataFree(const Graph& graph, const Recipe& recipe,
   has_samples_ = false;
   const Corrections& c = recipe.corrections();
   if (IsOn(c.migrate(), false) || IsOn(c.sequential(), false) || IsOn(c.bias_measured(), false) ||
-      c.reduced_range() == Corrections::WHERE_NEEDED) {
+      c.reduced_range() == Corrections::WHERE_NEEDED || c.wide_activations() == Corrections::WHERE_NEEDED) {
     return absl::InvalidArgumentError(
         absl::StrCat("scheme '", recipe.name(),
-                     "' corrects by samples (migrate, sequential, bias_measured, reduced_range WHERE_NEEDED): give "
-                     "some"));
+                     "' corrects by samples (migrate, sequential, bias_measured, WHERE_NEEDED): give some"));
   }
   OCTET_ASSIGN_OR_RETURN(graph_, Prepare(graph));
   products_ = FindProducts(graph_);
@@ -199,11 +201,18 @@ absl::Status Compressor::CorrectFloat(const Recipe& recipe) {
   return absl::OkStatus();
 }
 
-Range Compressor::RangeOf(ValueId id, RangeMethod method, double percentile) {
-  if (!has_samples_) return data_free_.at(id).range();
-  const ChosenRange chosen = ChooseGuardedRange(statistics_.at(id).histogram, method, percentile);
-  if (!chosen.reason.empty()) run_traps_.push_back({TrapKind::kClippedRange, graph_.value(id).name, chosen.reason});
-  return chosen.range;
+QuantParams Compressor::ParamsOf(const compression::v1::Ranges& ranges, ValueId id, bool symmetric) {
+  Range range;
+  if (has_samples_) {
+    const RangeMethod method = *ParseRangeMethod(ranges.method().empty() ? "mse" : ranges.method());
+    const double percentile = ranges.percentile() > 0 ? ranges.percentile() : 0.99999;
+    const ChosenRange chosen = ChooseGuardedRange(statistics_.at(id).histogram, method, percentile);
+    if (!chosen.reason.empty()) run_traps_.push_back({TrapKind::kClippedRange, graph_.value(id).name, chosen.reason});
+    range = chosen.range;
+  } else {
+    range = data_free_.at(id).range();
+  }
+  return symmetric ? S8Params(range) : U8Params(range);
 }
 
 std::vector<double> Compressor::ChannelMeansOf(ValueId id) const {
@@ -263,15 +272,10 @@ absl::StatusOr<Regions> Compressor::StaticRegions(const Recipe& recipe) {
 
 absl::StatusOr<Graph> Compressor::WithActivations(const Recipe& recipe) {
   OCTET_ASSIGN_OR_RETURN(const Regions regions, StaticRegions(recipe));
-  OCTET_ASSIGN_OR_RETURN(const RangeMethod method, ParseRangeMethod(recipe.ranges().method().empty()
-                                                                        ? "mse"
-                                                                        : recipe.ranges().method()));
-  const double percentile = recipe.ranges().percentile() > 0 ? recipe.ranges().percentile() : 0.99999;
   ActivationParams params;
   for (ValueId id : regions.values) {
     if (regions.same_as[static_cast<size_t>(id)] != graph::kNoValue) continue;
-    const Range range = RangeOf(id, method, percentile);
-    params[id] = regions.symmetric[static_cast<size_t>(id)] ? S8Params(range) : U8Params(range);
+    params[id] = ParamsOf(recipe.ranges(), id, regions.symmetric[static_cast<size_t>(id)]);
   }
   return QuantizeActivations(graph_, regions, params);
 }
@@ -364,6 +368,41 @@ Recipe Compressor::WithReducedRange(const Recipe& recipe, const Graph& applied) 
   return result;
 }
 
+absl::StatusOr<Recipe> Compressor::WithWideActivations(const Recipe& recipe) {
+  Recipe result = recipe;
+  result.mutable_corrections()->set_wide_activations(Corrections::OFF);
+  std::vector<Product> fixed;
+  for (const Product& p : products_) {
+    if (EffectiveScheme(recipe, p).activations() == LayerScheme::STATIC) fixed.push_back(p);
+  }
+  const std::vector<int64_t> samples(held_.begin(),
+                                     held_.begin() + static_cast<std::ptrdiff_t>(std::min(held_.size(), kWideSamples)));
+  OCTET_ASSIGN_OR_RETURN(
+      const std::vector<SourceNoise> sources,
+      MeasureSources(graph_, fixed, [&](ValueId id) { return ParamsOf(recipe.ranges(), id, false); }, samples_, samples,
+                     options_));
+  RealLimits limits;
+  for (const SourceNoise& s : sources) limits.multiply_adds += kWideMultiplyAdds * s.multiply_adds;
+  // A source that is rounded for others' sake (an addend, a part of a join) would be rounded all the same: it stays.
+  absl::flat_hash_set<ValueId> wide;
+  for (size_t i : ChooseReal(sources, limits)) wide.insert(sources[i].src);
+  std::vector<Product> rest = fixed;
+  std::erase_if(rest, [&](const Product& p) { return wide.contains(p.src); });
+  for (ValueId id : FindRegions(graph_, rest, {}).values) wide.erase(id);
+  Recipe rules;
+  for (const Product& p : fixed) {
+    if (!wide.contains(p.src)) continue;
+    auto* rule = rules.add_rules();
+    rule->set_node(p.name);
+    *rule->mutable_scheme() = EffectiveScheme(recipe, p);
+    rule->mutable_scheme()->set_activations(LayerScheme::DYNAMIC);
+  }
+  // In front of other rules: the first that matches decides.
+  rules.mutable_rules()->MergeFrom(recipe.rules());
+  result.mutable_rules()->Swap(rules.mutable_rules());
+  return result;
+}
+
 std::vector<Trap> Compressor::TrapsOf(const Recipe& recipe) const {
   std::vector<Trap> traps = run_traps_;
   for (const Product& p : products_) {
@@ -446,10 +485,14 @@ absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
   CompressResult result;
   result.recipe = recipe;
-  OCTET_ASSIGN_OR_RETURN(Graph working, Apply(recipe));
+  if (recipe.corrections().wide_activations() == Corrections::WHERE_NEEDED) {
+    OCTET_ASSIGN_OR_RETURN(result.recipe, WithWideActivations(recipe));
+  }
+  OCTET_ASSIGN_OR_RETURN(Graph working, Apply(result.recipe));
   if (recipe.corrections().reduced_range() == Corrections::WHERE_NEEDED) {
-    result.recipe = WithReducedRange(recipe, working);
-    if (result.recipe.rules_size() > recipe.rules_size()) {
+    const int before = result.recipe.rules_size();
+    result.recipe = WithReducedRange(result.recipe, working);
+    if (result.recipe.rules_size() > before) {
       OCTET_ASSIGN_OR_RETURN(working, Apply(result.recipe));
     }
   }

@@ -98,8 +98,9 @@ class Compressor {
   absl::Status CorrectFloat(const Recipe& recipe);
   // Regions of static activations, without values of which no range is known.
   absl::StatusOr<Regions> StaticRegions(const Recipe& recipe);
-  // kMse and the like on the value's histogram, or the data-free range. Requires: one of both is known.
-  Range RangeOf(graph::ValueId id, RangeMethod method, double percentile);
+  // 8-bit parameters of a value: u8, or s8 where symmetric, by kMse and the like on its histogram, or by its data-free
+  // range. Requires: one of both is known; valid `ranges`.
+  QuantParams ParamsOf(const compression::v1::Ranges& ranges, graph::ValueId id, bool symmetric);
   std::vector<double> ChannelMeansOf(graph::ValueId id) const;  // empty where unknown
   absl::StatusOr<graph::Graph> WithActivations(const Recipe& recipe);
   // Fills quantized_ for all products of the recipe that it lacks.
@@ -110,6 +111,8 @@ class Compressor {
                                                    const QuantizedMatrix& weights) const;
   // The graph with activations, weights and biases by `recipe`, values as in graph_.
   absl::StatusOr<graph::Graph> Apply(const Recipe& recipe);
+  // WHERE_NEEDED: `recipe` with rules for the products whose 8-bit sources cost most, which then read reals.
+  absl::StatusOr<Recipe> WithWideActivations(const Recipe& recipe);
   // WHERE_NEEDED: `recipe` with rules for the layers of `applied` whose sums overflow.
   Recipe WithReducedRange(const Recipe& recipe, const graph::Graph& applied) const;
   std::optional<double> OverflowShareOf(const graph::Graph& applied, const Product& product) const;

@@ -13,24 +13,13 @@
 
 #include "absl/strings/match.h"
 #include "compress/layer_fit.h"
+#include "compress/memory_samples.h"
 #include "engine/test_util.h"
 
 namespace octet::compress {
 namespace {
 
 using ::testing::HasSubstr;
-
-class MemorySamples final : public data::SampleReader {
- public:
-  explicit MemorySamples(std::vector<Tensor> tensors) : tensors_(std::move(tensors)) {}
-  int64_t size() const override { return static_cast<int64_t>(tensors_.size()); }
-  absl::StatusOr<data::Sample> Read(int64_t i) override {
-    return data::Sample{absl::StrCat("memory[", i, "]"), {tensors_[static_cast<size_t>(i)]}};
-  }
-
- private:
-  std::vector<Tensor> tensors_;
-};
 
 std::vector<Tensor> RandomSamples(int count, Shape shape) {
   std::vector<Tensor> out;

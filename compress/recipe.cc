@@ -229,8 +229,12 @@ absl::Status ValidateRecipe(const Recipe& r) {
   const compression::v1::Corrections& set = r.corrections();
   for (const auto value : {set.bias(), set.bias_measured(), set.equalize(), set.migrate(), set.sequential()}) {
     if (value == compression::v1::Corrections::WHERE_NEEDED) {
-      return absl::InvalidArgumentError("recipe: WHERE_NEEDED is for reduced_range only, expected ON or OFF");
+      return absl::InvalidArgumentError(
+          "recipe: WHERE_NEEDED is for reduced_range and wide_activations only, expected ON or OFF");
     }
+  }
+  if (set.wide_activations() == compression::v1::Corrections::ON) {
+    return absl::InvalidArgumentError("recipe: wide_activations ON, expected WHERE_NEEDED or OFF");
   }
   const std::string& name = r.name();
   const bool legal = std::all_of(name.begin(), name.end(), [](char c) {

@@ -86,10 +86,11 @@ TEST(Target, ReadsTermsWithUnits) {
 }
 
 TEST(Recipe, OnlyTheRangeOfWeightsIsReducedWhereNeeded) {
-  EXPECT_TRUE(ParseRecipe("corrections { reduced_range: WHERE_NEEDED }").ok());
+  EXPECT_TRUE(ParseRecipe("corrections { reduced_range: WHERE_NEEDED wide_activations: WHERE_NEEDED }").ok());
+  EXPECT_FALSE(ParseRecipe("corrections { wide_activations: ON }").ok());
   const absl::Status status = ParseRecipe("corrections { equalize: WHERE_NEEDED }").status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));
-  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("reduced_range only"));
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("reduced_range and wide_activations only"));
 }
 
 }  // namespace
