@@ -35,6 +35,9 @@ ABSL_FLAG(bool, bias_correction, true, "compress: correct the mean shift of roun
 ABSL_FLAG(bool, equalize, false, "compress: equalize the channels of neighbouring layers first");
 ABSL_FLAG(bool, migrate, false, "compress: move outliers of normalized activations into weights first");
 ABSL_FLAG(bool, sequential, false, "compress: fit each layer behind the compressed layers before it");
+ABSL_FLAG(std::string, wide_activations, "",
+          "compress: where-needed (what suffers most from 8-bit activations reads reals, at some speed) or off; "
+          "default: as the scheme says");
 ABSL_FLAG(bool, reduced_range, false, "compress: 7-bit weights instead of int8, for CPUs without VNNI");
 ABSL_FLAG(bool, reduced_range_where_needed, false,
           "compress: 7-bit weights in layers whose sums overflow on CPUs without VNNI");
@@ -83,6 +86,11 @@ absl::Status ApplyFlags(compress::Recipe* recipe) {
   if (absl::GetFlag(FLAGS_equalize)) corrections->set_equalize(Corrections::ON);
   if (absl::GetFlag(FLAGS_migrate)) corrections->set_migrate(Corrections::ON);
   if (absl::GetFlag(FLAGS_sequential)) corrections->set_sequential(Corrections::ON);
+  if (const std::string wide = absl::GetFlag(FLAGS_wide_activations); wide == "where-needed" || wide == "off") {
+    corrections->set_wide_activations(wide == "off" ? Corrections::OFF : Corrections::WHERE_NEEDED);
+  } else if (!wide.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--wide_activations ", wide, ", expected where-needed or off"));
+  }
   if (absl::GetFlag(FLAGS_reduced_range_where_needed)) corrections->set_reduced_range(Corrections::WHERE_NEEDED);
   if (absl::GetFlag(FLAGS_reduced_range)) corrections->set_reduced_range(Corrections::ON);
   // In front of other rules: the first that matches decides.

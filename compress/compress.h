@@ -112,7 +112,7 @@ class Compressor {
   // The graph with activations, weights and biases by `recipe`, values as in graph_.
   absl::StatusOr<graph::Graph> Apply(const Recipe& recipe);
   // WHERE_NEEDED: `recipe` with rules for the products whose 8-bit sources cost most, which then read reals.
-  absl::StatusOr<Recipe> WithWideActivations(const Recipe& recipe);
+  absl::StatusOr<Recipe> WithWideActivations(const Recipe& recipe, std::string* note);
   // WHERE_NEEDED: `recipe` with rules for the layers of `applied` whose sums overflow.
   Recipe WithReducedRange(const Recipe& recipe, const graph::Graph& applied) const;
   std::optional<double> OverflowShareOf(const graph::Graph& applied, const Product& product) const;

@@ -31,11 +31,12 @@ struct NamedScheme {
   " rules { position: FIRST scheme { grid: 'int8' } }"                  \
   " rules { position: DEPTHWISE scheme { grid: 'int8' } }"              \
   " rules { position: LAST max_weights: 65536 scheme { grid: 'int8' } }"
+#define OCTET_IN_ORDER_AND_WIDE " corrections { sequential: ON wide_activations: WHERE_NEEDED }"
 #define OCTET_FOUR_BIT_GROUPS " group: 32 multiples: true weighted: true "
 
 constexpr NamedScheme kSchemes[] = {
     {"int8", "8-bit weights per channel with error feedback, 8-bit activations, each layer behind the compressed ones",
-     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: ON }"},
+     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED }" OCTET_IN_ORDER_AND_WIDE},
     {"int8-nearest", "the same grid, all layers at once and rounded to nearest: the fastest to make", "layers { grid: 'int8' }"},
     {"int8-data-free", "int8 without samples: ranges from BatchNormalization, layers equalized, biases corrected analytically",
      "layers { grid: 'int8' } corrections { equalize: ON }"},
@@ -43,7 +44,7 @@ constexpr NamedScheme kSchemes[] = {
      "layers { grid: 'int8' activations: DYNAMIC }"},
     {"int4", "4-bit weights in groups of 32 with error feedback, 8-bit activations",
      "layers { grid: 'int4'" OCTET_FOUR_BIT_GROUPS
-     "rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: ON }" OCTET_KEEP_EIGHT_BITS},
+     "rounding: ERROR_FEEDBACK_ORDERED }" OCTET_IN_ORDER_AND_WIDE OCTET_KEEP_EIGHT_BITS},
     {"int4-nearest", "the same, rounded to nearest",
      "layers { grid: 'int4' group: 32 multiples: true }" OCTET_KEEP_EIGHT_BITS},
     {"int4-learned", "the same, with learned rounding",
@@ -84,6 +85,7 @@ constexpr NamedScheme kSchemes[] = {
      OCTET_KEEP_EIGHT_BITS},
 };
 #undef OCTET_FOUR_BIT_GROUPS
+#undef OCTET_IN_ORDER_AND_WIDE
 #undef OCTET_KEEP_EIGHT_BITS
 
 // Keeps the first error of a text.
