@@ -396,6 +396,10 @@ TEST(PairedMomentsTest, CrossMomentsAndCorrectedTarget) {
     EXPECT_GT(loss(row, same), least);
     EXPECT_GT(loss(row, twice), least);
   }
+  // With a bias that takes the shift twice the weights are exact; f32 moments and the damping: 1e-3.
+  const auto centred = CorrectedTarget(w, m, 1e-6, Means::kCentred);
+  ASSERT_TRUE(centred.ok()) << centred.status();
+  for (size_t i = 0; i < w.values.size(); ++i) EXPECT_NEAR(centred->values[i], 2 * w.values[i], 1e-3);
 }
 
 TEST(CollectMomentsTest, RefusalsNameSampleAndNode) {

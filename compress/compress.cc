@@ -292,8 +292,12 @@ absl::Status Compressor::QuantizeAll(const Recipe& recipe) {
   int64_t done = 0;
   const auto quantize = [&](const Product& p, const Moments* moments) -> absl::Status {
     const LayerScheme scheme = EffectiveScheme(recipe, p);
-    OCTET_ASSIGN_OR_RETURN(QuantizedMatrix m,
-                           QuantizeWeights(graph_, p, scheme, {moments, nullptr, recipe.seed(), options_.threads}));
+    ProductInputs inputs;
+    inputs.moments = moments;
+    if (!IsOn(recipe.corrections().bias(), true)) inputs.bias = ProductInputs::Bias::kKept;
+    inputs.seed = recipe.seed();
+    inputs.threads = options_.threads;
+    OCTET_ASSIGN_OR_RETURN(QuantizedMatrix m, QuantizeWeights(graph_, p, scheme, inputs));
     quantized_[KeyOf(p, scheme)] = std::move(m);
     return Tick(options_, "rounding weights", ++done, total);
   };

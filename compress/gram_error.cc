@@ -15,6 +15,7 @@ namespace {
 using RowMatrixF = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using RowMatrixD = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using ConstMapF = Eigen::Map<const RowMatrixF>;
+using ConstVectorF = Eigen::Map<const Eigen::VectorXf>;
 
 constexpr int64_t kBlock = 256;  // columns of a Gram matrix that are widened to f64 at once
 
@@ -78,7 +79,8 @@ double GramSignal(const WeightMatrix& weights, const Moments& moments) {
   return sum;
 }
 
-absl::StatusOr<WeightMatrix> CorrectedTarget(const WeightMatrix& weights, const PairedMoments& moments, double damping) {
+absl::StatusOr<WeightMatrix> CorrectedTarget(const WeightMatrix& weights, const PairedMoments& moments, double damping,
+                                             Means means) {
   OCTET_RETURN_IF_ERROR(CheckMoments(weights, moments.changed));
   if (moments.cross.empty() || moments.cross.size() != moments.changed.gram.size()) {
     return absl::FailedPreconditionError(absl::StrCat("correction of weights with ", moments.changed.gram.size(),
@@ -88,7 +90,13 @@ absl::StatusOr<WeightMatrix> CorrectedTarget(const WeightMatrix& weights, const 
   const int64_t columns = weights.columns(), group_rows = weights.rows / weights.conv_groups;
   for (int64_t g = 0; g < weights.conv_groups; ++g) {
     Eigen::MatrixXd gram = ConstMapF(moments.changed.Gram(g).data(), columns, columns).cast<double>();
-    const Eigen::MatrixXd cross = ConstMapF(moments.cross.data() + g * columns * columns, columns, columns).cast<double>();
+    Eigen::MatrixXd cross = ConstMapF(moments.cross.data() + g * columns * columns, columns, columns).cast<double>();
+    if (means == Means::kCentred) {
+      const Eigen::VectorXd changed = ConstVectorF(moments.changed.Mean(g).data(), columns).cast<double>();
+      const Eigen::VectorXd reference = ConstVectorF(moments.reference_mean.data() + g * columns, columns).cast<double>();
+      gram -= changed * changed.transpose();
+      cross -= reference * changed.transpose();
+    }
     Eigen::Map<RowMatrixF> rows(out.values.data() + g * group_rows * columns, group_rows, columns);
     const Eigen::MatrixXd w = rows.cast<double>().transpose();
     const Eigen::MatrixXd missing = cross.transpose() * w - gram * w;
@@ -104,6 +112,23 @@ absl::StatusOr<WeightMatrix> CorrectedTarget(const WeightMatrix& weights, const 
     }
   }
   return out;
+}
+
+Moments Centred(Moments moments) {
+  const auto columns = static_cast<size_t>(moments.columns);
+  for (size_t i = 0; i < moments.mean.size(); ++i) {
+    const size_t group = i / columns * columns;
+    const double mean = moments.mean[i];
+    if (moments.gram.empty()) {
+      moments.diagonal[i] = std::max(static_cast<float>(moments.diagonal[i] - mean * mean), 0.0f);
+      continue;
+    }
+    float* row = moments.gram.data() + i * columns;
+    for (size_t c = 0; c < columns; ++c) row[c] = static_cast<float>(row[c] - mean * moments.mean[group + c]);
+    row[i - group] = std::max(row[i - group], 0.0f);  // below zero by rounding only
+  }
+  std::fill(moments.mean.begin(), moments.mean.end(), 0.0f);
+  return moments;
 }
 
 std::vector<float> Importance(const Moments& moments) {

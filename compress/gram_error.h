@@ -2,6 +2,7 @@
 #ifndef OCTET_COMPRESS_GRAM_ERROR_H_
 #define OCTET_COMPRESS_GRAM_ERROR_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -29,9 +30,16 @@ double GramSignal(const WeightMatrix& weights, const Moments& moments);
 // The weights w* that, on the inputs x' of the changed graph, come closest to w on the reference's x:
 //   w* = argmin E[(w^T x - w*^T x')^2] + lambda |w* - w|^2 = w + (G' + lambda I)^-1 (C^T w - G' w)
 // with G' = E[x' x'^T], C = E[x x'^T], lambda = damping * mean(diag G'). Rounding w* by the moments of x' corrects what
-// quantized layers before this one did (asymmetric reconstruction of arXiv:2004.10568).
+// quantized layers before this one did (asymmetric reconstruction of arXiv:2004.10568). kCentred: beside a bias that makes the
+// layer right on average, so with x - E[x] and x' - E[x'] everywhere.
 // Errors: as CheckMoments; kFailedPrecondition without Gram matrix.
-absl::StatusOr<WeightMatrix> CorrectedTarget(const WeightMatrix& weights, const PairedMoments& moments, double damping);
+enum class Means : uint8_t { kPlain, kCentred };
+absl::StatusOr<WeightMatrix> CorrectedTarget(const WeightMatrix& weights, const PairedMoments& moments, double damping,
+                                             Means means = Means::kPlain);
+
+// The moments of x - E[x]. Where a bias makes a layer right on average, they say what is left of an error: E[(e^T x)^2] less
+// (e^T E[x])^2. Rounding by the plain ones spends freedom on a mean that the bias gives back anyway.
+Moments Centred(Moments moments);
 
 // E[x_c^2], [conv_groups, columns]: weights of the squared error in fitting grids.
 std::vector<float> Importance(const Moments& moments);

@@ -74,7 +74,9 @@ absl::Status CompressLayer(const Graph& reference, const Product& product, const
   // Without a Gram matrix there is nothing to correct with.
   WeightMatrix target = own;
   if (!paired.cross.empty()) {
-    OCTET_ASSIGN_OR_RETURN(target, CorrectedTarget(own, paired, kDamping));
+    // The bias below is right on average; learned rounding counts on it, and so may its target.
+    const Means means = scheme.rounding() == LayerScheme::LEARNED ? Means::kCentred : Means::kPlain;
+    OCTET_ASSIGN_OR_RETURN(target, CorrectedTarget(own, paired, kDamping, means));
     inputs.target = &target;
   }
   OCTET_ASSIGN_OR_RETURN(QuantizedMatrix weights, QuantizeWeights(*working, product, scheme, inputs));

@@ -236,6 +236,10 @@ void KeepBetterRows(const WeightMatrix& weights, const Moments& moments, const Q
 
 }  // namespace
 
+void RefineRow(const WeightMatrix& weights, const float* gram, int64_t row, QuantizedMatrix* m) {
+  RowDescent(weights, gram, row, m).Run();
+}
+
 absl::Status RefineRounding(const WeightMatrix& weights, const Moments& moments, double damping, int threads,
                             QuantizedMatrix* m) {
   OCTET_RETURN_IF_ERROR(CheckRounding(weights, moments, *m));

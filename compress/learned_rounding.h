@@ -39,6 +39,9 @@ absl::Status RoundLearned(const WeightMatrix& weights, const Moments& moments, c
 absl::Status RefineRounding(const WeightMatrix& weights, const Moments& moments, double damping, int threads,
                             QuantizedMatrix* m);
 
+// The same of one row, whose Gram matrix [columns, columns] is given as it counts. Requires: a grid of single weights.
+void RefineRow(const WeightMatrix& weights, const float* gram, int64_t row, QuantizedMatrix* m);
+
 }  // namespace octet::compress
 
 #endif  // OCTET_COMPRESS_LEARNED_ROUNDING_H_

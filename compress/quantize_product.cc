@@ -12,6 +12,7 @@
 #include "compress/fit_grid.h"
 #include "compress/gram_error.h"
 #include "compress/learned_rounding.h"
+#include "compress/refit_scales.h"
 #include "compress/stochastic_rounding.h"
 #include "graph/draws.h"
 
@@ -82,6 +83,23 @@ void SetBias(const Product& product, const std::vector<float>& bias, bool intege
   if (node.op == "MatMul" && g->value(node.inputs[0]).shape->size() == 2) node.op = "Gemm";
 }
 
+// Codes, then scales and codes in turn, by what the bias leaves of an error.
+absl::Status Learn(const WeightMatrix& weights, const ProductInputs& inputs, const FitOptions& fitted, QuantizedMatrix* m) {
+  const Moments moments = inputs.bias == ProductInputs::Bias::kCorrected ? Centred(*inputs.moments) : *inputs.moments;
+  ErrorFeedbackOptions feedback;
+  feedback.threads = inputs.threads;
+  feedback.order = ErrorFeedbackOptions::Order::kActivation;
+  OCTET_RETURN_IF_ERROR(RoundWithErrorFeedback(weights, moments, feedback, m));
+  LearnedRoundingOptions learned;
+  learned.threads = inputs.threads;
+  OCTET_RETURN_IF_ERROR(RoundLearned(weights, moments, learned, m));
+  RefitScalesOptions refit;
+  refit.form = fitted.form;
+  refit.minimum_scale = fitted.minimum_scale;
+  refit.threads = inputs.threads;
+  return RefitScales(weights, moments, refit, m);
+}
+
 }  // namespace
 
 absl::StatusOr<QuantizedMatrix> QuantizeWeights(const Graph& graph, const Product& product, const LayerScheme& scheme,
@@ -119,9 +137,7 @@ absl::StatusOr<QuantizedMatrix> QuantizeWeights(const Graph& graph, const Produc
       break;
     }
     case LayerScheme::LEARNED: {
-      LearnedRoundingOptions learned;
-      learned.threads = inputs.threads;
-      rounded = RoundLearned(weights, *inputs.moments, learned, &*m);
+      rounded = Learn(weights, inputs, options, &*m);
       break;
     }
     case LayerScheme::STOCHASTIC: {

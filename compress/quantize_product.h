@@ -2,6 +2,7 @@
 #ifndef OCTET_COMPRESS_QUANTIZE_PRODUCT_H_
 #define OCTET_COMPRESS_QUANTIZE_PRODUCT_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,6 +19,8 @@ struct ProductInputs {
   const Moments* moments = nullptr;  // of its inputs; required where NeedsMoments(scheme)
   // What the quantized weights are fitted to instead of the product's own; nullptr: those.
   const WeightMatrix* target = nullptr;
+  // Whether the bias will make the layer right on average; then learned rounding leaves that to it.
+  enum class Bias : uint8_t { kKept, kCorrected } bias = Bias::kCorrected;
   uint64_t seed = 0;
   int threads = 1;
 };

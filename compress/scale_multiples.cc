@@ -66,12 +66,13 @@ int BestMultiple(const std::function<double(size_t, float)>& error, size_t g, fl
 
 int LargestMultiple(int largest_level) { return std::max(127 / std::max(largest_level, 1), 1); }
 
-void MakeMultiples(int largest_level, MultipleKind kind, const std::function<double(size_t g, float scale)>& error,
-                   absl::Span<float> scales) {
+float MakeMultiples(int largest_level, MultipleKind kind, const std::function<double(size_t g, float scale)>& error,
+                    absl::Span<float> scales) {
   const float largest = *std::max_element(scales.begin(), scales.end());
-  if (largest == 0) return;
+  if (largest == 0) return 0;
   const int most = LargestMultiple(largest_level);
   double best_total = std::numeric_limits<double>::infinity();
+  float best_base = 0;
   std::vector<float> best;
   for (float base : Bases(largest, most, kind)) {
     double total = 0;
@@ -82,10 +83,12 @@ void MakeMultiples(int largest_level, MultipleKind kind, const std::function<dou
     }
     if (best.empty() || total < best_total) {
       best_total = total;
+      best_base = base;
       best = std::move(found);
     }
   }
   std::copy(best.begin(), best.end(), scales.begin());
+  return best_base;
 }
 
 }  // namespace octet::compress

@@ -27,9 +27,10 @@ enum class MultipleKind : uint8_t {
 
 // Replaces the scales of a row's groups (0: a dead group, which gets m = 1) by multiples of one base: of a few bases
 // from the largest scale / LargestMultiple downwards the one with the smallest sum of errors, each group with its
-// best m near the ideal. error(g, scale): the squared error of group g. Dead rows keep their zeros.
-void MakeMultiples(int largest_level, MultipleKind kind, const std::function<double(size_t g, float scale)>& error,
-                   absl::Span<float> scales);
+// best m near the ideal. error(g, scale): the squared error of group g. Dead rows keep their zeros. Returns the base, 0 of
+// dead rows.
+float MakeMultiples(int largest_level, MultipleKind kind, const std::function<double(size_t g, float scale)>& error,
+                    absl::Span<float> scales);
 
 }  // namespace octet::compress
 

@@ -435,11 +435,12 @@ absl::StatusOr<std::shared_ptr<Program>> Program::Compile(graph::Graph graph,
   graph::TransposeQuantizedConstants(&graph);
   OCTET_RETURN_IF_ERROR(FoldConstants(&graph));
   graph::BatchProof proof = graph::FreeBatch(&graph);
+  PassLog log;
+  if (proof.batchable) StackSiblings(&graph, &log);
   graph::SignWeights(&graph);
   graph::UnsignActivations(&graph);
   FuseIntegerProducts(&graph);
   OCTET_RETURN_IF_ERROR(SplitWeightZeroPoints(&graph));
-  PassLog log;
   OCTET_RETURN_IF_ERROR(RunPasses(&graph, &log));
   return std::make_shared<ProgramImpl>(std::move(graph), std::move(proof), options, log.notes());
 }

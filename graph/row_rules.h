@@ -1,4 +1,5 @@
-// Which operators keep the rows of a batch (index along axis 0) apart; internal to graph/.
+// Which operators keep the rows of a batch (index along axis 0) apart: for the
+// proof of batching, and for passes of a graph that has it.
 #ifndef OCTET_GRAPH_ROW_RULES_H_
 #define OCTET_GRAPH_ROW_RULES_H_
 

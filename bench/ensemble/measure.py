@@ -2,7 +2,7 @@
 """What an ensemble of T samples costs over one network of the same file: time of a batch, and memory of weights.
 
     measure.py --octet PROGRAM --source REPOSITORY [--model FILE --calibration DATA --image SPEC] [--scheme ternary | --recipe FILE]
-               [--samples 2,4,8] [--batch 1] [--seconds 2] [--rounds 5] [--threads 2] [--json FILE]
+               [--compressed FILE] [--samples 2,4,8] [--batch 1] [--seconds 2] [--rounds 5] [--threads 2] [--json FILE]
 
 Compresses the model with distributions, serves its most probable network (what one sample costs) and ensembles side by
 side, and asks them in turn, one request at a time. Times are the server's own of running a batch (octet_compute_seconds):
@@ -31,6 +31,7 @@ parser.add_argument("--calibration")
 parser.add_argument("--image", default="")
 parser.add_argument("--scheme", default="ternary")
 parser.add_argument("--recipe", help="one that keeps distributions in some layers only, say")
+parser.add_argument("--compressed", help="a file with distributions instead of compressing one; with --model, its original")
 parser.add_argument("--samples", default="2,4,8")
 parser.add_argument("--batch", type=int, default=1)
 parser.add_argument("--seconds", type=float, default=2)
@@ -54,13 +55,16 @@ def main():
     original = os.path.join(folder, "model.onnx")
     shutil.copy(args.model or os.path.join(args.source, "models", "fashion-mnist", "model.onnx"), original)
     calibration = args.calibration
-    if not args.model:
+    if args.compressed:
+        shutil.copy(args.compressed, f"{folder}/model.{args.scheme}.onnx")
+    elif not args.model:
         calibration = os.path.join(work, "samples.npy")
         np.save(calibration, np.random.default_rng(1).random((128, 1, 28, 28), dtype=np.float32))
-    subprocess.run([args.octet, "compress", original, f"--calibration={calibration}", f"--image={args.image}",
-                    *([f"--recipe={args.recipe}"] if args.recipe else [f"--scheme={args.scheme}", "--distribution_samples=2"]),
-                    f"--out={folder}/model.{args.scheme}.onnx"],
-                   check=True, capture_output=True)
+    if not args.compressed:
+        subprocess.run([args.octet, "compress", original, f"--calibration={calibration}", f"--image={args.image}",
+                        *([f"--recipe={args.recipe}"] if args.recipe else [f"--scheme={args.scheme}", "--distribution_samples=2"]),
+                        f"--out={folder}/model.{args.scheme}.onnx"],
+                       check=True, capture_output=True)
     samples = [int(t) for t in args.samples.split(",")]
     variants = [args.scheme] + [f"{args.scheme}-mc{t}" for t in samples]
     with open(os.path.join(work, "repository", "m", "config.pbtxt"), "w", encoding="ascii") as file:

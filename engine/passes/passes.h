@@ -40,7 +40,12 @@ absl::Status SplitWeightZeroPoints(graph::Graph* graph);
 // only this node reads takes over the quant of the result. Neither adds a rounding.
 void SpreadQuantization(graph::Graph* graph, PassLog* log = nullptr);
 
-// All of the above behind FoldConstants and the proof of batching, in their order; the graph is valid afterwards.
+// Runs products that share weights as one on their stacked sources, and keeps stacked what follows them alike: Concat, one
+// node for several, Split. Leaves graphs with subgraphs alone. Requires: the graph is inferred and proven batchable
+// (graph/batching.h), so that axis 0 of what is computed is the batch everywhere; afterwards it is not provable any more.
+void StackSiblings(graph::Graph* graph, PassLog* log = nullptr);
+
+// All of the above but the last behind FoldConstants and the proof of batching, in their order; the graph is valid afterwards.
 absl::Status RunPasses(graph::Graph* graph, PassLog* log);
 
 // ---- shared by passes

@@ -1,7 +1,7 @@
 // MatmulNBits by our own vector loops: source rows are quantized first, then each thread takes
 // panels of columns.
 //
-// Few rows are multiplied with the packed records directly: one pass over memory is all their cost.
+// Up to eight rows are multiplied with the packed records directly: one pass over memory is most of their cost.
 // More rows share tiles that are unpacked to s8 once, in L1. Entry "amx" multiplies those tiles on
 // AMX.
 #include <algorithm>
@@ -20,7 +20,8 @@
 namespace octet::kernels {
 namespace {
 
-constexpr int64_t kDirectRows = 3;           // up to here records are unpacked for every row
+constexpr int64_t kDirectRows = 8;           // up to here rows are multiplied while records are unpacked: once for all
+constexpr int64_t kDirectRowsOfLongGroups = 4;  // AMX works longer on these before their sums need scales
 constexpr int64_t kRowBlock = 64;            // rows that share a tile
 constexpr int64_t kTileDepth = 256;          // k of a tile, unless a group is longer: 16 KB
 constexpr int64_t kAmxRows = 4;              // fewer do not fill tiles
@@ -56,6 +57,11 @@ struct Plan {
     return RoundUp(rows * static_cast<int64_t>(sizeof(NBitsRow)), Buffer::kAlignment);
   }
   int64_t worker_bytes() const { return tile_bytes() + scales_bytes() + acc_bytes(); }
+  // Groups of more than one step of AMX are long.
+  bool direct() const {
+    const bool long_groups = unit == Unit::kAmx && panels.group > 64;
+    return rows <= (long_groups ? kDirectRowsOfLongGroups : kDirectRows);
+  }
   int64_t scratch_bytes() const {
     return rows_bytes() + row_scales_bytes() + workers * worker_bytes();
   }
@@ -110,14 +116,14 @@ class Run {
     const int64_t blocks = (plan_.rows + kRowBlock - 1) / kRowBlock;
     const int64_t items = plan_.panels.panels() * blocks;
     const int64_t end = items * (worker + 1) / plan_.workers;
-    const bool amx = plan_.unit == Unit::kAmx;
+    const bool amx = plan_.unit == Unit::kAmx && !plan_.direct();
     if (amx) NBitsAmxBegin(AmxStep(plan_.panels.group));
     for (int64_t item = items * worker / plan_.workers; item < end; ++item) {
       const int64_t p = item / blocks, first = item % blocks * kRowBlock;
       const NBitsPanel panel = {&plan_.panels, packed_ + plan_.panels.panel_offset(p),
                                 plan_.panels.width(p)};
       uint8_t* scratch = worker_scratch_ + worker * plan_.worker_bytes();
-      if (plan_.rows <= kDirectRows) {
+      if (plan_.direct()) {
         Direct(panel, p);
       } else {
         Tiles(panel, p, first, std::min(kRowBlock, plan_.rows - first), scratch);
@@ -127,11 +133,9 @@ class Run {
   }
 
   void Direct(const NBitsPanel& panel, int64_t p) {
-    for (int64_t m = 0; m < plan_.rows; ++m) {
-      alignas(64) float acc[NBitsPanels::kWidth] = {};
-      plan_.ops->multiply_row(panel, quantized_ + m * plan_.src_stride(), acc);
-      Finish(p, m, acc);
-    }
+    alignas(64) float acc[kDirectRows * kNBitsAccStride] = {};
+    plan_.ops->multiply_few_rows(panel, quantized_, plan_.src_stride(), plan_.rows, acc);
+    for (int64_t m = 0; m < plan_.rows; ++m) Finish(p, m, acc + m * kNBitsAccStride);
   }
 
   void Tiles(const NBitsPanel& panel, int64_t p, int64_t first, int64_t rows, uint8_t* scratch) {
@@ -244,7 +248,7 @@ absl::StatusOr<std::unique_ptr<Kernel>> Create(const MatmulNBitsParams& p, const
   plan->multiplier = p.alpha * plan->panels.factor;
   if (plan->panels.format == NBitsFormat::kS4) plan->multiplier /= 16;
   plan->post_ops = p.post_ops;
-  return MakeFunctionKernel(absl::StrCat("highway:", unit == Unit::kAmx ? "AMX+" : "",
+  return MakeFunctionKernel(absl::StrCat("highway:", unit == Unit::kAmx && !plan->direct() ? "AMX+" : "",
                                          plan->ops->name, ":", plan->weights->layout),
                             plan->scratch_bytes(),
                             [plan](const BindArgs& args) { Run(*plan, args)(); });

@@ -303,7 +303,7 @@ TEST_P(MatmulNBitsTest, SumsArePreciseToTheLastBitWithPowerOfTwoScales) {
   uint64_t seed = 400;
   for (const DType source : {DType::kU8, DType::kS8}) {
     for (const DType dtype : {DType::kS4, DType::kU4, DType::kS8}) {
-      for (const int64_t m : {1, 6, 20}) {
+      for (const int64_t m : {1, 2, 6, 8, 20}) {
         Case c{m, 70, dtype == DType::kS8 ? 64 : 200};
         c.weights = dtype;
         c.power_of_two = true;
@@ -356,7 +356,7 @@ TEST_P(MatmulNBitsTest, ARowsResultDependsOnNeitherBatchNorThreadsNorUnit) {
       if (std::string(entry.name) == "reference") continue;
       if (std::string(entry.name) == "amx" && GetParam() > HWY_AVX3)
         continue;  // fuses, these targets may not
-      for (const int64_t rows : {1, 2, 3, 4, 17, 37}) {
+      for (const int64_t rows : {1, 2, 3, 4, 7, 8, 17, 37}) {
         c.m = rows;
         const Params p = MakeParams(c, 600);
         const std::vector<float> got = RunEntry(entry, p, src.data());

@@ -222,15 +222,36 @@ HWY_INLINE Record RecordAt(const NBitsPanels& layout, const uint8_t* p, int64_t 
   return r;
 }
 
-// acc[column, column + kV vectors) += one row times one record.
-template <NBitsFormat kFormat, int kV>
+// sum[row] += products of kR rows, `src_stride` apart, with quads kQuad, kQuad + 1, ... of a bundle that is unpacked once.
+template <NBitsFormat kFormat, int kR, int kV, int kQuad = 0>
+HWY_INLINE void MultiplyBundleRows(const Levels<kFormat>& levels, const uint8_t* p, int64_t stride, const VI8* zero,
+                                   const uint8_t* src, int64_t src_stride, hn::Vec<I32> (&sum)[kR][kV]) {
+  if constexpr (kQuad < kQuads<kFormat>) {
+    VI8 weights[kV];
+    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
+      weights[v] = LoadQuad<kFormat, kQuad>(levels, p + v * kBytes, stride, zero[v]);
+    }
+    HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+      const auto a = BroadcastQuad(src + r * src_stride + 4 * kQuad);
+      HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
+        sum[r][v] = hn::SumOfMulQuadAccumulate(I32(), a, weights[v], sum[r][v]);
+      }
+    }
+    MultiplyBundleRows<kFormat, kR, kV, kQuad + 1>(levels, p, stride, zero, src, src_stride, sum);
+  }
+}
+
+// acc[row][column, column + kV vectors) += kR rows, `src_stride` apart, times one record. One row has two chains of sums.
+template <NBitsFormat kFormat, int kR, int kV>
 HWY_INLINE void MultiplyRecord(const Record& r, const Levels<kFormat>& levels, ScaleFormat scales,
-                               const uint8_t* HWY_RESTRICT src, int64_t column, float* HWY_RESTRICT acc) {
+                               const uint8_t* HWY_RESTRICT src, int64_t src_stride, int64_t column,
+                               float* HWY_RESTRICT acc) {
   const I32 d;
-  hn::Vec<I32> even[kV], odd[kV];
+  hn::Vec<I32> sum[kR][kV], odd[kV];
   VI8 zero[kV];
   HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
-    even[v] = odd[v] = hn::Zero(d);
+    HWY_UNROLL(8) for (int row = 0; row < kR; ++row) sum[row][v] = hn::Zero(d);
+    odd[v] = hn::Zero(d);
     zero[v] = hn::Zero(I8());
     if constexpr (kFormat == NBitsFormat::kU4) {
       zero[v] = SpreadZeroPoints(r.zero_points + column + v * kLanes);
@@ -243,20 +264,29 @@ HWY_INLINE void MultiplyRecord(const Record& r, const Levels<kFormat>& levels, S
       const uint8_t* w = p + v * kBytes;
       hwy::Prefetch(w + kPrefetchBytes);
       if constexpr (kFormat == NBitsFormat::kS8) hwy::Prefetch(w + r.quad_bytes + kPrefetchBytes);
-      MultiplyBundle<kFormat>(levels, w, r.quad_bytes, zero[v], src, even[v], odd[v]);
+      if constexpr (kR == 1) MultiplyBundle<kFormat>(levels, w, r.quad_bytes, zero[v], src, sum[0][v], odd[v]);
+    }
+    if constexpr (kR > 1) {
+      MultiplyBundleRows<kFormat, kR, kV>(levels, p, r.quad_bytes, zero, src, src_stride, sum);
     }
   }
   const F32 df;
   HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
-    float* to = acc + column + v * kLanes;
-    const auto sum = hn::ConvertTo(df, hn::Add(even[v], odd[v]));
     const auto scale = LoadScales(scales, r.scales, column + v * kLanes);
-    hn::StoreU(hn::MulAdd(sum, scale, hn::LoadU(df, to)), df, to);
+    HWY_UNROLL(8) for (int row = 0; row < kR; ++row) {
+      float* to = acc + row * kNBitsAccStride + column + v * kLanes;
+      const auto all = kR == 1 ? hn::Add(sum[row][v], odd[v]) : sum[row][v];
+      hn::StoreU(hn::MulAdd(hn::ConvertTo(df, all), scale, hn::LoadU(df, to)), df, to);
+    }
   }
 }
 
-template <NBitsFormat kFormat>
-HWY_INLINE void MultiplyRowOf(const NBitsPanel& panel, const uint8_t* src, float* acc) {
+// Vectors of columns at once: sums of kR rows stay in registers.
+template <int kR>
+constexpr int kWide = kR <= 4 ? 4 : 2;
+
+template <NBitsFormat kFormat, int kR>
+HWY_INLINE void MultiplyRowsOf(const NBitsPanel& panel, const uint8_t* src, int64_t src_stride, float* acc) {
   const NBitsPanels& layout = *panel.layout;
   const Levels<kFormat> levels(layout);
   const uint8_t* p = panel.records;
@@ -264,10 +294,13 @@ HWY_INLINE void MultiplyRowOf(const NBitsPanel& panel, const uint8_t* src, float
     const int64_t depth = layout.group_depth(g);
     const Record r = RecordAt(layout, p, panel.width, depth);
     if (kLanes == 16 && panel.width == 64) {
-      MultiplyRecord<kFormat, 4 * kVectors16 <= 4 ? 4 : 1>(r, levels, layout.scales, src, 0, acc);
+      constexpr int kV = 4 * kVectors16 <= 4 ? kWide<kR> : 1;
+      for (int64_t column = 0; column < 64; column += kV * kLanes) {
+        MultiplyRecord<kFormat, kR, kV>(r, levels, layout.scales, src, src_stride, column, acc);
+      }
     } else {
       for (int64_t column = 0; column < panel.width; column += 16) {
-        MultiplyRecord<kFormat, kVectors16>(r, levels, layout.scales, src, column, acc);
+        MultiplyRecord<kFormat, kR, kVectors16>(r, levels, layout.scales, src, src_stride, column, acc);
       }
     }
     src += depth;
@@ -296,8 +329,25 @@ HWY_INLINE void WithFormat(NBitsFormat format, const Body& body) {
   }
 }
 
-void MultiplyRow(const NBitsPanel& panel, const uint8_t* src, float* acc) {
-  WithFormat(panel.layout->format, [&]<NBitsFormat kFormat>() HWY_ATTR { MultiplyRowOf<kFormat>(panel, src, acc); });
+void MultiplyFewRows(const NBitsPanel& panel, const uint8_t* src, int64_t src_stride, int64_t rows, float* acc) {
+  WithFormat(panel.layout->format, [&]<NBitsFormat kFormat>() HWY_ATTR {
+    if (rows == 1) return MultiplyRowsOf<kFormat, 1>(panel, src, src_stride, acc);
+    if (rows == 2) return MultiplyRowsOf<kFormat, 2>(panel, src, src_stride, acc);
+    // A set of fewer or shorter registers keeps the sums of four rows.
+    for (int64_t row = 0; row < rows;) {
+      const uint8_t* from = src + row * src_stride;
+      float* to = acc + row * kNBitsAccStride;
+      if constexpr (kLanes == 16) {
+        if (rows - row > 4) {
+          MultiplyRowsOf<kFormat, 8>(panel, from, src_stride, to);
+          row += 8;
+          continue;
+        }
+      }
+      MultiplyRowsOf<kFormat, 4>(panel, from, src_stride, to);
+      row += 4;
+    }
+  });
 }
 
 template <NBitsFormat kFormat>
@@ -480,7 +530,7 @@ void FinishRow(const NBitsFinish& finish, const NBitsRow& row, const float* acc,
 
 const NBitsVectorOps* Table() {
   static const NBitsVectorOps ops = {
-      hwy::TargetName(HWY_TARGET), QuantizeRow, OrderForVectors, MultiplyRow, Unpack, MultiplyTile, FinishRow};
+      hwy::TargetName(HWY_TARGET), QuantizeRow, OrderForVectors, MultiplyFewRows, Unpack, MultiplyTile, FinishRow};
   return &ops;
 }
 

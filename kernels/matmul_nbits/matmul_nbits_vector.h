@@ -1,7 +1,7 @@
 // The vector loops of MatmulNBits, compiled for every instruction set and chosen at run time
 // (Highway). Internal.
 //
-// A tile is a piece of a panel unpacked to s8 once and multiplied with many rows; single rows skip
+// A tile is a piece of a panel unpacked to s8 once and multiplied with many rows; few rows skip
 // it.
 #ifndef OCTET_KERNELS_MATMUL_NBITS_MATMUL_NBITS_VECTOR_H_
 #define OCTET_KERNELS_MATMUL_NBITS_MATMUL_NBITS_VECTOR_H_
@@ -72,8 +72,9 @@ struct NBitsVectorOps {
   NBitsRow (*quantize_row)(const float* src, int64_t n, uint8_t* dst);
   // Brings a quantized row of n bytes, a multiple of 16, into the order of kVectors.
   void (*order_for_vectors)(uint8_t* row, int64_t n);
-  // acc[0, width) += products of one row (layout->depth bytes) with the whole panel.
-  void (*multiply_row)(const NBitsPanel& panel, const uint8_t* src, float* acc);
+  // acc[rows][0, width) += products of rows (layout->depth bytes each, src_stride apart) with the whole panel, which is
+  // unpacked in registers once for up to 8 of them. src and acc hold memory for `rows` rounded up to a power of two.
+  void (*multiply_few_rows)(const NBitsPanel& panel, const uint8_t* src, int64_t src_stride, int64_t rows, float* acc);
   // Unpacks records into tile.weights and tile.scales, which the caller has placed; tile.depth says
   // how many.
   void (*unpack)(const NBitsPanel& panel, const uint8_t* records, const NBitsTile& tile);
