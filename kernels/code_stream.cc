@@ -59,7 +59,16 @@ struct Table {
   std::array<int8_t, 16> levels = {};
   std::vector<int8_t> vectors;
   std::optional<int> padding;
+  int flip = 0;  // bits of a code that are stored inverted
 };
+
+// All 16 levels, each one more than that of the code before.
+bool AreLinear(const std::array<int8_t, 16>& levels) {
+  for (size_t c = 1; c < levels.size(); ++c) {
+    if (levels[c] != levels[0] + static_cast<int>(c)) return false;
+  }
+  return true;
+}
 
 Table MakeTable(const CodeSource& s) {
   Table t;
@@ -76,6 +85,12 @@ Table MakeTable(const CodeSource& s) {
   size_t entries = s.levels.size();
   if (!t.padding && s.zero_points.empty() && entries < 16 && HasPadding(s)) t.padding = static_cast<int>(entries++);
   t.bits = entries <= 2 ? 1 : entries <= 4 ? 2 : 4;
+  std::array<int8_t, 16> flipped;
+  for (size_t c = 0; c < flipped.size(); ++c) flipped[c] = t.levels[c ^ 8];
+  if (AreLinear(flipped)) {
+    t.levels = flipped;
+    t.flip = 8;
+  }
   t.form = t.bits == 1 ? CodeStream::Form::k1Bit : t.bits == 2 ? CodeStream::Form::k2Bit : CodeStream::Form::k4Bit;
   return t;
 }
@@ -174,7 +189,7 @@ void StoreCodes(const CodeSource& s, const Table& table, const Lanes& lanes, con
   const int padding = table.padding.value_or(0);
   for (int64_t i = 0; i < stream.blocks() * per_block * kChunk; ++i) {
     const bool inside = i < static_cast<int64_t>(s.codes.size()) && s.codes[static_cast<size_t>(i)] >= 0;
-    const int code = inside ? s.codes[static_cast<size_t>(i)] : padding;
+    const int code = (inside ? s.codes[static_cast<size_t>(i)] : padding) ^ table.flip;
     const int64_t chunk = i / kChunk;
     uint8_t& byte = out[chunk / per_block * kChunk + i % kChunk];
     byte = static_cast<uint8_t>(byte | code << (chunk % per_block * table.bits));
@@ -217,6 +232,8 @@ absl::StatusOr<PackedWeights> EncodeStream(const CodeSource& source) {
   stream.height = source.height;
   const Records records(lanes, stream.chunks);
   if (!lanes.multipliers.empty()) records.Choose(stream);
+  stream.linear = AreLinear(stream.levels) &&
+                  std::all_of(lanes.multipliers.begin(), lanes.multipliers.end(), [](int16_t m) { return m * 15 < 256; });
   PackedWeights packed;
   OCTET_ASSIGN_OR_RETURN(packed.data, Buffer::Allocate(stream.size_bytes()));
   StoreCodes(source, table, lanes, stream, reinterpret_cast<uint8_t*>(packed.data.data()));

@@ -5,6 +5,7 @@
 //
 // Values are cut into chunks of 64 bytes (16 lanes of 4 neighbours), chunks into blocks of 64 stored bytes:
 //   4 bits  byte k of block b holds byte k of chunks 2 b (low nibble) and 2 b + 1; 2 bits: of four chunks, 1 bit: of eight
+//           two's complement is stored with its sign bit inverted, so that its levels are linear
 //   vector  byte 16 q + 4 j + i of block b is the code of lane 4 q + i of chunk 4 b + j
 // so that a vector register decodes into vector registers. Multipliers and zero points are records of 16 lanes; chunk c
 // uses record c / (period * repeat) * period + c % period: of a blocked layout whose groups are neighbours each record
@@ -42,6 +43,7 @@ struct CodeStream {
   // columns 1: as they are.
   int64_t columns = 1, height = 0;
   std::array<int8_t, 16> levels = {};       // of codes of bits
+  bool linear = false;                      // levels[c] = levels[0] + c, and multiplier * c is below 256 for every code c
   std::vector<int8_t> vectors;              // kVector: [4][256], element d of all codes first
 
   int64_t chunks_per_block() const { return form == Form::k1Bit ? 8 : form == Form::k4Bit ? 2 : 4; }

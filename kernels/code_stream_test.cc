@@ -88,6 +88,9 @@ std::vector<int8_t> Levels(int n) {
 const std::vector<Case>& Cases() {
   static const auto* const list = new std::vector<Case>{
       {"s4", DType::kS4, LevelsOf(DType::kS4, {}), 1, 64 * 37},
+      {"s4 groups", DType::kS4, LevelsOf(DType::kS4, {}), 1, 64 * 64, 8},
+      {"s4 zero points", DType::kS4, LevelsOf(DType::kS4, {}), 1, 64 * 48, 4, true},
+      {"s4 groups of a chunk", DType::kS4, LevelsOf(DType::kS4, {}), 1, 64 * 24, 1},
       {"u4 groups", DType::kU4, {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7}, 1, 64 * 64, 8},
       {"u4 zero points", DType::kU4, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, 1, 64 * 48, 4, true},
       {"16 levels", DType::kU4, Levels(16), 1, 4096},

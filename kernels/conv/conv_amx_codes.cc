@@ -20,8 +20,10 @@
 namespace octet::kernels {
 namespace {
 
-// More rows, and decoding all weights first costs little: measured from 13 tiles on (bench/README.md).
+// More rows, and decoding all weights first costs little (bench/README.md).
 constexpr int64_t kMostPositions = kAmxMostTiles * 16;
+constexpr int64_t kRoundBytes = 16 << 10;        // of the source, so that it stays in L1 for all outputs of a unit
+constexpr int64_t kSplitBytes = 32 << 10;        // from here on worth rounds
 constexpr int64_t kGrainProducts = 1 << 20;  // as kOneThreadMultiplyAdds of conv_onednn.cc
 
 absl::Status Refuse(absl::string_view why) { return absl::UnimplementedError(why); }
@@ -72,17 +74,22 @@ absl::StatusOr<AmxFinish> MakeFinish(const ConvParams& p) {
 // Quads of the depth of one AMX step.
 int64_t StepQuads(const ConvPanels& panels) { return std::min<int64_t>(panels.quads, 16); }
 
-// Requires: `rows` made for steps of StepQuads().
-AmxWeights MakeWeights(const ConvCodes& codes, const std::byte* packed, const ConvRows& rows) {
+// Requires: `rows` made for steps of StepQuads(). `depth` of channels that are multiplied at a time.
+AmxWeights MakeWeights(const ConvCodes& codes, const std::byte* packed, const ConvRows& rows, int64_t depth) {
   AmxWeights w;
   w.stream = &codes.stream;
   w.packed = reinterpret_cast<const uint8_t*>(packed);
   w.quads = StepQuads(*codes.panels);
-  for (int64_t tap = 0; tap < codes.panels->taps; ++tap) {
-    for (int64_t q = 0; q < codes.panels->quads; q += w.quads) {
-      w.src_offsets.push_back(rows.TapOffset(tap) * rows.pixel_bytes() + q * 4);
+  const int64_t steps = codes.panels->quads / w.quads, at_once = std::max<int64_t>(depth / (w.quads * 4), 1);
+  for (int64_t first = 0; first < steps; first += at_once) {
+    for (int64_t tap = 0; tap < codes.panels->taps; ++tap) {
+      for (int64_t s = first; s < std::min(first + at_once, steps); ++s) {
+        w.stream_steps.push_back(tap * steps + s);
+        w.src_offsets.push_back(rows.TapOffset(tap) * rows.pixel_bytes() + s * w.quads * 4);
+      }
     }
   }
+  w.round = std::min(at_once, steps) * codes.panels->taps;
   return w;
 }
 
@@ -95,22 +102,35 @@ absl::Status CheckPanels(const ConvCodes& codes) {
   return absl::OkStatus();
 }
 
+// Tiles of neighbouring positions, of as few rows as their number allows.
 AmxRows MakeTiles(const ConvRows& rows) {
   AmxRows out;
-  const int64_t positions = rows.positions();
-  out.tile_rows = std::min<int64_t>(positions, 16);
+  const int64_t positions = rows.positions(), tiles = (positions + 15) / 16;
+  out.tile_rows = (positions + tiles - 1) / tiles;
   out.row_bytes = rows.pixel_bytes();
   int64_t done = 0;
-  for (int64_t first = 0; first < positions; first += 16) {
+  for (int64_t i = 0; i < tiles; ++i) {
     // Nothing may be read behind a source that is not copied: its last tile repeats rows of the one before.
-    const int64_t start = rows.needs_copy() ? first : std::min(first, positions - out.tile_rows);
+    const int64_t start = rows.needs_copy() ? i * out.tile_rows : std::min(i * out.tile_rows, positions - out.tile_rows);
     out.tile_offsets.push_back(start * out.row_bytes);
     for (int64_t p = start; p < start + 16; ++p) {
-      out.pixels.push_back(p < done || p >= positions ? -1 : static_cast<int32_t>(rows.PixelAt(p)));
+      const bool computed = p >= done && p < positions && p < start + out.tile_rows;
+      out.pixels.push_back(computed ? static_cast<int32_t>(rows.PixelAt(p)) : -1);
     }
-    done = start + 16;
+    done = start + out.tile_rows;
   }
   return out;
+}
+
+// Columns of a unit: wide ones finish faster, but every thread must get as many.
+int64_t UnitColumns(int64_t outputs, int64_t workers) {
+  const int64_t panels = (outputs + 15) / 16;
+  int64_t columns = kAmxMostColumns;
+  for (; columns > 1; columns /= 2) {
+    const int64_t units = (panels + columns - 1) / columns;
+    if (units % workers == 0 || units >= 8 * workers) break;
+  }
+  return columns;
 }
 
 // zero_point * sum of an output's weights: what the source's zero point adds to its sums.
@@ -146,22 +166,44 @@ struct Plan {
   AmxRows tiles;
   AmxFinish finish;
   uint8_t padding = 0;
-  int64_t workers = 1;
+  int64_t workers = 1, columns = 1;
 
   int64_t copy_bytes() const { return (rows->copy_bytes() + 63) / 64 * 64; }
   int64_t worker_bytes() const { return copy_bytes() + AmxScratchBytes(weights); }
 };
 
+// Rows, tiles, rounds and shares.
+absl::Status PlanRows(const ConvParams& params, const KernelEnv& env, const ConvCodes& codes, Plan& plan) {
+  const int64_t depth = StepQuads(*codes.panels) * 4, channels = codes.panels->quads * 4;
+  plan.rows = std::make_unique<ConvRows>(params, depth);
+  const int64_t positions = plan.rows->positions();
+  if (positions > kMostPositions) return Refuse(absl::StrCat(positions, " rows"));
+  int64_t at_once = channels;
+  // Other taps read what the one before has left in L1.
+  if (codes.panels->taps == 1 && positions * channels > kSplitBytes) {
+    at_once = std::max(kRoundBytes / positions / depth * depth, depth);
+    plan.rows = std::make_unique<ConvRows>(params, depth, ConvRows::Copied::kAlways);
+  }
+  plan.tiles = MakeTiles(*plan.rows);
+  plan.weights = MakeWeights(codes, plan.operands.codes->data.data(), *plan.rows, at_once);
+  plan.workers = NumElements(params.weights_shape) * positions < kGrainProducts ? 1 : std::max(env.threads, 1);
+  plan.columns = UnitColumns(plan.finish.outputs, plan.workers);
+  return absl::OkStatus();
+}
+
 void Run(const Plan& plan, const BindArgs& args) {
-  const int64_t items = plan.tiles.tiles() * ((plan.finish.outputs + kAmxUnitOutputs - 1) / kAmxUnitOutputs);
+  const int64_t units = (plan.finish.outputs + plan.columns * 16 - 1) / (plan.columns * 16);
   RunParallel(args.parallel, plan.workers, 1, [&](int64_t begin, int64_t end) {
     for (int64_t worker = begin; worker < end; ++worker) {
       auto* const scratch = static_cast<uint8_t*>(args.scratch) + worker * plan.worker_bytes();
       AmxShare share;
-      share.begin = items * worker / plan.workers;
-      share.end = items * (worker + 1) / plan.workers;
+      share.columns = plan.columns;
+      share.begin = units * worker / plan.workers;
+      share.end = units * (worker + 1) / plan.workers;
+      if (share.begin == share.end) continue;
       share.rows = static_cast<const uint8_t*>(args.src[0]);
       if (plan.rows->needs_copy()) {
+        PrefetchAmxCodes(plan.weights, share);
         plan.rows->Copy(share.rows, plan.padding, scratch);
         share.rows = scratch;
       }
@@ -184,10 +226,7 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateConvAmxCodes(const ConvParams& par
   const PackedWeights& codes = *plan->operands.codes;
   const auto& detail = std::any_cast<const ConvCodes&>(codes.detail);
   OCTET_RETURN_IF_ERROR(CheckPanels(detail));
-  plan->rows = std::make_unique<ConvRows>(params, StepQuads(*detail.panels) * 4);
-  if (plan->rows->positions() > kMostPositions) return Refuse(absl::StrCat(plan->rows->positions(), " rows"));
-  plan->weights = MakeWeights(detail, codes.data.data(), *plan->rows);
-  plan->tiles = MakeTiles(*plan->rows);
+  OCTET_RETURN_IF_ERROR(PlanRows(params, env, detail, *plan));
   plan->padding = static_cast<uint8_t>(params.src.quant->zero_point_at(0));
   plan->finish.scales = plan->operands.scales;
   plan->finish.bias = plan->operands.bias;
@@ -195,8 +234,6 @@ absl::StatusOr<std::unique_ptr<Kernel>> CreateConvAmxCodes(const ConvParams& par
     OCTET_ASSIGN_OR_RETURN(plan->corrections, Corrections(params, plan->weights, *stored.weights));
     plan->finish.corrections = reinterpret_cast<const int32_t*>(plan->corrections->data.data());
   }
-  const int64_t products = NumElements(params.weights_shape) * plan->rows->positions();
-  plan->workers = products < kGrainProducts ? 1 : std::max(env.threads, 1);
   return MakeFunctionKernel(absl::StrCat("amx:codes of ", detail.stream.Name()), plan->workers * plan->worker_bytes(),
                             [plan](const BindArgs& args) { Run(*plan, args); });
 }

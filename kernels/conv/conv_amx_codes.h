@@ -9,13 +9,16 @@
 
 namespace octet::kernels {
 
-// Panels of 16 outputs behind each other in a stream: each one `src_offsets.size()` steps of `quads` chunks, [quad][16][4].
+// Panels of 16 outputs behind each other in a stream: each one `steps` steps of `quads` chunks, [quad][16][4].
 struct AmxWeights {
   const CodeStream* stream = nullptr;
   const uint8_t* packed = nullptr;
-  int64_t quads = 16;                // of the depth of a step: 16 or less, whole blocks of the stream
-  std::vector<int64_t> src_offsets;  // bytes from a row to what each step multiplies
+  int64_t quads = 16;  // of the depth of a step: 16 or less, whole blocks of the stream
+  // In the order in which they are multiplied: what of a panel comes, and bytes from a row to its factor.
+  std::vector<int64_t> stream_steps, src_offsets;
+  int64_t round = 0;  // steps that all outputs of a unit take before the next ones: their source stays in L1
   int64_t steps() const { return static_cast<int64_t>(src_offsets.size()); }
+  int64_t tile_bytes() const { return quads * CodeStream::kChunk; }
 };
 
 // What becomes of sums: dst = round(post_ops((acc - correction) * scale + bias) / dst_scale) + zero_point, saturated.
@@ -38,8 +41,8 @@ struct AmxFinish {
   float zero_point = 0;
 };
 
-inline constexpr int64_t kAmxMostTiles = 4;      // of rows: every tile of weights is used at once by all of them
-inline constexpr int64_t kAmxUnitOutputs = 64;  // outputs that are finished together: a cache line of 8-bit results
+inline constexpr int64_t kAmxMostTiles = 4;    // of rows: every tile of weights is used at once by all of them
+inline constexpr int64_t kAmxMostColumns = 4;  // of 16 outputs in a unit, whose sums are finished together
 
 // At most kAmxMostTiles tiles of `tile_rows` rows.
 struct AmxRows {
@@ -50,8 +53,9 @@ struct AmxRows {
   int64_t tiles() const { return static_cast<int64_t>(tile_offsets.size()); }
 };
 
-// Items [begin, end) of the grid [units of outputs][tiles of rows], on the calling thread.
+// Units [begin, end) of `columns` times 16 outputs, all rows, on the calling thread.
 struct AmxShare {
+  int64_t columns = 1;
   int64_t begin = 0;
   int64_t end = 0;
   const uint8_t* rows = nullptr;
@@ -60,6 +64,8 @@ struct AmxShare {
 };
 
 int64_t AmxScratchBytes(const AmxWeights& weights);
+// Fetches the codes that a share begins with; the rest follows while it runs.
+void PrefetchAmxCodes(const AmxWeights& weights, const AmxShare& share);
 // Requires AmxInt8Available().
 void MultiplyAmxCodes(const AmxWeights& weights, const AmxRows& rows, const AmxFinish& finish, const AmxShare& share);
 

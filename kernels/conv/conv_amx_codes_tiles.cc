@@ -12,41 +12,107 @@
 // From here on only: templates of the headers above must stay code for every CPU.
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-int8")
+#include "kernels/amx_ring-inl.h"
 
 namespace octet::kernels {
 namespace {
 
-constexpr int64_t kSums = 256;              // of a tile
-constexpr int64_t kGroup = kAmxMostTiles;   // one accumulator each
-constexpr int64_t kColumns = kAmxUnitOutputs / 16;
-constexpr int64_t kRingTiles = 8;           // tiles of weights that are kept
-constexpr int64_t kLead = 3;                // tiles of weights decoded ahead: tile loads wait for stores to reach L1
-constexpr int64_t kAccSums = kColumns * kGroup * kSums;                    // accumulators of a group of tiles
-constexpr int64_t kAccBytes = (2 * kAccSums + kGroup * kSums) * 4;         // of two groups, and scratch
+constexpr int64_t kColumns = kAmxMostColumns;
+constexpr int64_t kMostSums = kAmxMostTiles * kAmxSums;  // of a block of rows in one column
 
-int64_t TileBytes(const AmxWeights& w) { return w.quads * CodeStream::kChunk; }
+// Neighbouring tiles of the stream.
+struct TileRun {
+  int64_t begin = 0, count = 0;
+};
 
-// Decodes the tiles of a share in the order in which they are multiplied, a little ahead of the product, into a ring.
-class Decoder {
+// The tiles of a share in the order in which they are multiplied, in runs: units, rounds, columns in blocks of `together`,
+// steps, columns of a block.
+class TileWalk {
  public:
-  // Tiles [first, end) of the stream.
-  Decoder(const AmxWeights& w, int64_t first, int64_t end, uint8_t* ring)
-      : w_(w), decode_(ChooseCodeStreamDecode()), blocks_(w.quads / w.stream->chunks_per_block()), at_(first), end_(end),
-        tile_bytes_(TileBytes(w)), ring_(ring) {
-    for (int64_t i = 0; i < kLead; ++i) DecodeNext();
+  TileWalk(const AmxWeights& w, const AmxShare& share, int64_t panels, int64_t together)
+      : w_(&w), columns_(share.columns), together_(together), panels_(std::min(panels, share.end * share.columns)),
+        panel_(share.begin * share.columns) {
+    StartUnit();
   }
-  void DecodeNext() {
-    if (at_ == end_) return;
-    decode_(*w_.stream, w_.packed, at_ * blocks_, (at_ + 1) * blocks_, const_cast<int8_t*>(Tile(at_)), CodeStream::kChunk);
-    ++at_;
+  // count 0: none is left.
+  TileRun Next() {
+    if (panel_ >= panels_) return {};
+    if (together_ == 1 && w_->round == w_->steps()) {  // as they lie
+      const TileRun all{panel_ * w_->steps(), (panels_ - panel_) * w_->steps()};
+      panel_ = panels_;
+      return all;
+    }
+    TileRun run{Tile(), 1};
+    for (Step(); panel_ < panels_ && Tile() == run.begin + run.count && run.count < kMostTiles; Step()) ++run.count;
+    return run;
   }
-  const int8_t* Tile(int64_t i) const { return reinterpret_cast<const int8_t*>(ring_ + i % kRingTiles * tile_bytes_); }
 
  private:
-  const AmxWeights& w_;
+  static constexpr int64_t kMostTiles = 16;  // of a run: finding it must not take long
+
+  int64_t Tile() const { return (panel_ + first_ + column_) * w_->steps() + w_->stream_steps[static_cast<size_t>(step_)]; }
+  void Step() {
+    if (++column_ < block_) return;
+    column_ = 0;
+    if (++step_ < round_end_) return;
+    first_ += block_;
+    if (first_ >= unit_) {
+      first_ = 0;
+      round_ = round_end_;
+      round_end_ = std::min(round_end_ + w_->round, w_->steps());
+      if (round_ == w_->steps()) {
+        panel_ += unit_;
+        StartUnit();
+        return;
+      }
+    }
+    step_ = round_;
+    block_ = std::min(together_, unit_ - first_);
+  }
+  void StartUnit() {
+    unit_ = std::min(columns_, panels_ - panel_);
+    block_ = std::min(together_, unit_);
+    round_ = step_ = 0;
+    round_end_ = std::min(w_->round, w_->steps());
+  }
+
+  const AmxWeights* w_;
+  int64_t columns_, together_, panels_, panel_;
+  int64_t unit_ = 0, round_ = 0, round_end_ = 0, first_ = 0, block_ = 0, step_ = 0, column_ = 0;
+};
+
+// Few instructions a tile: what does not fit into the CPU's window beside the product delays it.
+class Decode {
+ public:
+  Decode(const AmxWeights& w, const TileWalk& walk)
+      : stream_(w.stream), packed_(w.packed), decode_(ChooseCodeStreamDecode()), blocks_(w.quads / w.stream->chunks_per_block()), walk_(walk) {
+    next_ = walk_.Next();
+    StartRun();
+  }
+  void operator()(int8_t* to) {
+    decode_(*stream_, packed_, block_, block_ + blocks_, to, CodeStream::kChunk);
+    block_ += blocks_;
+    if (block_ == end_) StartRun();
+  }
+
+ private:
+  static constexpr int64_t kPrefetchBytes = 1024;  // what decoding fetches ahead
+
+  void StartRun() {
+    block_ = next_.begin * blocks_;
+    end_ = block_ + next_.count * blocks_;
+    next_ = walk_.Next();
+    if (next_.begin * blocks_ == end_) return;
+    const uint8_t* from = packed_ + next_.begin * blocks_ * CodeStream::kChunk;
+    for (int64_t i = 0; i < std::min(next_.count * blocks_ * CodeStream::kChunk, kPrefetchBytes); i += 64) __builtin_prefetch(from + i);
+  }
+
+  const CodeStream* stream_;
+  const uint8_t* packed_;
   CodeStreamDecodeFn decode_;
-  int64_t blocks_, at_, end_, tile_bytes_;
-  uint8_t* ring_;
+  int64_t blocks_, block_ = 0, end_ = 0;
+  TileWalk walk_;
+  TileRun next_;
 };
 
 // ---- what becomes of sums
@@ -73,31 +139,31 @@ inline __m512 Apply(const AmxFinish::Step& step, __m512 x, const void* dst, __mm
   return x;
 }
 
-// The constants of 64 outputs, in registers.
+// The constants of a unit's outputs, in registers.
 struct UnitConstants {
-  UnitConstants(const AmxFinish& f, int64_t output) {
-    for (int64_t j = 0; j < kColumns; ++j) {
-      const int64_t at = output + j * 16, count = std::clamp<int64_t>(f.outputs - at, 0, 16);
+  UnitConstants(const AmxFinish& f, int64_t output, int64_t most_columns)
+      : columns(std::min(most_columns, (f.outputs - output + 15) / 16)) {
+    for (int64_t j = 0; j < columns; ++j) {
+      const int64_t at = output + j * 16, count = std::min<int64_t>(f.outputs - at, 16);
       lanes[j] = static_cast<__mmask16>((1u << count) - 1);
       scale[j] = _mm512_maskz_loadu_ps(lanes[j], f.scales + at);
       bias[j] = f.bias == nullptr ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(lanes[j], f.bias + at);
       const __m512i correction = f.corrections == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi32(lanes[j], f.corrections + at);
       _mm512_store_si512(start[j], _mm512_sub_epi32(_mm512_setzero_si512(), correction));
     }
-    columns = std::min(kColumns, (f.outputs - output + 15) / 16);
     bytes = static_cast<__mmask64>(lanes[0]) | static_cast<__mmask64>(lanes[1]) << 16 | static_cast<__mmask64>(lanes[2]) << 32 |
             static_cast<__mmask64>(lanes[3]) << 48;
   }
+  int64_t columns;
   __m512 scale[kColumns], bias[kColumns];
   alignas(64) int32_t start[kColumns][16];  // of accumulators
-  __mmask16 lanes[kColumns];
+  __mmask16 lanes[kColumns] = {};
   __mmask64 bytes;
-  int64_t columns = kColumns;  // with outputs
 };
 
 enum class Tail : uint8_t { kBare, kFull };  // bare: no post-ops and a zero point of 0
 
-// Rows [begin, end) of a group of tiles from their accumulators [column][kGroup][kSums].
+// Rows [begin, end) of a block from their accumulators [column][kMostSums].
 template <AmxFinish::To kTo, Tail kTail>
 void FinishRows(const AmxFinish& f, const UnitConstants& c, const int32_t* acc, const int32_t* pixels, int64_t begin, int64_t end, uint8_t* dst) {
   constexpr bool kF32 = kTo == AmxFinish::To::kF32;
@@ -112,7 +178,7 @@ void FinishRows(const AmxFinish& f, const UnitConstants& c, const int32_t* acc, 
     for (int j = 0; j < kColumns; ++j) {
       q[j] = _mm512_setzero_si512();
       if (j >= c.columns) continue;
-      const __m512i sum = _mm512_load_si512(acc + j * kGroup * kSums + r * 16);
+      const __m512i sum = _mm512_load_si512(acc + j * kMostSums + r * 16);
       __m512 x = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), c.scale[j]), c.bias[j]);  // rounded twice, as oneDNN does
       void* const at = to + j * (kF32 ? 64 : 16);
       if constexpr (kTail == Tail::kFull) {
@@ -127,6 +193,12 @@ void FinishRows(const AmxFinish& f, const UnitConstants& c, const int32_t* acc, 
       }
     }
     if constexpr (!kF32) {
+      if (c.columns == 1) {
+        const __m512i least = _mm512_max_epi32(q[0], _mm512_setzero_si512());
+        const __m128i bytes = kTo == AmxFinish::To::kS8 ? _mm512_cvtsepi32_epi8(q[0]) : _mm512_cvtusepi32_epi8(least);
+        _mm_mask_storeu_epi8(to, c.lanes[0], bytes);
+        continue;
+      }
       const bool is_signed = kTo == AmxFinish::To::kS8;
       const __m512i low = is_signed ? _mm512_packs_epi32(q[0], q[1]) : _mm512_packus_epi32(q[0], q[1]);
       const __m512i high = is_signed ? _mm512_packs_epi32(q[2], q[3]) : _mm512_packus_epi32(q[2], q[3]);
@@ -143,7 +215,7 @@ constexpr FinishFn kFinish[] = {FinishRows<AmxFinish::To::kF32, kTail>, FinishRo
 
 constexpr int64_t kLeastRows = 8;  // worth loading the constants for
 
-// Finishes one group of tiles, a few rows at a time.
+// Finishes one block of rows, a few rows at a time.
 class Finisher {
  public:
   explicit Finisher(const AmxFinish& finish)
@@ -182,87 +254,19 @@ class Finisher {
   int64_t at_ = 0, end_ = 0, rows_per_call_ = 1;
 };
 
-// ---- products
-
-// One panel of weights times up to four tiles of rows.
-struct Product {
-  const uint8_t* src[kGroup];
-  int64_t row_bytes;
-  const int64_t* src_offsets;
-  int64_t steps;
-  int64_t first_tile;  // of the decoder
-  const int32_t* start;  // [16], of all rows
-  int32_t* acc;          // [kGroup][kSums]
-  int32_t* second;       // of the same form, scratch
-};
+// ---- one thread's share
 
 // What vector units do while tiles are multiplied.
 struct Background {
   void Advance() {
-    decoder.DecodeNext();
+    ring.DecodeNext();
     finisher.FinishNext();
   }
-  Decoder decoder;
+  AmxRing<Decode> ring;
   Finisher finisher;
 };
 
-// A macro, because tile numbers must be literals.
-#define OCTET_MULTIPLY(ACC, SRC, I)                                \
-  {                                                                \
-    _tile_loadd(SRC, p.src[I] + from, p.row_bytes);                \
-    _tile_dpbusd(ACC, SRC, 6);                                     \
-  }
-
-// Up to two tiles of rows have two accumulators each, for even and odd steps: one would wait for itself.
-template <int kM>
-void Multiply(const Product& p, Background& background) {
-  _tile_loadd(0, p.start, 0);
-  if constexpr (kM == 1) _tile_zero(1);
-  if constexpr (kM > 1) _tile_loadd(1, p.start, 0);
-  if constexpr (kM <= 2) {
-    _tile_zero(2);
-    _tile_zero(3);
-  } else {
-    _tile_loadd(2, p.start, 0);
-    _tile_loadd(3, p.start, 0);
-  }
-  for (int64_t s = 0; s < p.steps; ++s) {
-    int64_t from = p.src_offsets[s];
-    _tile_loadd(6, background.decoder.Tile(p.first_tile + s), 64);
-    OCTET_MULTIPLY(0, 4, 0)
-    if constexpr (kM > 1) OCTET_MULTIPLY(1, 5, 1)
-    if constexpr (kM > 2) OCTET_MULTIPLY(2, 4, 2)
-    if constexpr (kM > 3) OCTET_MULTIPLY(3, 5, 3)
-    background.Advance();
-    if constexpr (kM <= 2) {
-      if (++s == p.steps) break;
-      from = p.src_offsets[s];
-      _tile_loadd(6, background.decoder.Tile(p.first_tile + s), 64);
-      OCTET_MULTIPLY(2, 4, 0)
-      if constexpr (kM > 1) OCTET_MULTIPLY(3, 5, 1)
-      background.Advance();
-    }
-  }
-  _tile_stored(0, p.acc, 64);
-  if constexpr (kM > 1) _tile_stored(1, p.acc + kSums, 64);
-  if constexpr (kM > 2) {
-    _tile_stored(2, p.acc + 2 * kSums, 64);
-    if constexpr (kM > 3) _tile_stored(3, p.acc + 3 * kSums, 64);
-    return;
-  }
-  _tile_stored(2, p.second, 64);
-  if constexpr (kM > 1) _tile_stored(3, p.second + kSums, 64);
-  for (int64_t i = 0; i < kM * kSums; i += 16) {
-    _mm512_store_si512(p.acc + i, _mm512_add_epi32(_mm512_load_si512(p.acc + i), _mm512_load_si512(p.second + i)));
-  }
-}
-
-#undef OCTET_MULTIPLY
-
-using MultiplyFn = void (*)(const Product&, Background&);
-constexpr MultiplyFn kMultiply[kGroup] = {Multiply<1>, Multiply<2>, Multiply<3>, Multiply<4>};
-
-// ---- one thread's share
+constexpr int64_t kUnitSums = kColumns * kMostSums;
 
 class Worker {
  public:
@@ -271,56 +275,76 @@ class Worker {
         rows_(rows),
         finish_(finish),
         share_(share),
-        first_unit_(share.begin / rows.tiles()),
-        end_unit_((share.end - 1) / rows.tiles() + 1),
         panels_((finish.outputs + 15) / 16),
+        together_(std::min(AmxColumns(rows.tiles()), share.columns)),
         acc_(reinterpret_cast<int32_t*>(share.scratch)),
-        background_{Decoder(weights, first_unit_ * kColumns * weights.steps(), std::min(end_unit_ * kColumns, panels_) * weights.steps(),
-                            share.scratch + kAccBytes),
-                    Finisher(finish)} {}
+        background_{AmxRing<Decode>(Decode(weights, TileWalk(weights, share, panels_, together_)), Tiles(), weights.tile_bytes(),
+                                    kAmxRingTiles, share.scratch + 2 * kUnitSums * 4),
+                    Finisher(finish)} {
+    product_.weights = background_.ring.begin();
+    product_.row_bytes = rows.row_bytes;
+    product_.acc_column = kMostSums;
+  }
 
   void Run() {
-    for (int64_t unit = first_unit_; unit < end_unit_; ++unit) Unit(unit);
+    for (int64_t unit = share_.begin; unit < share_.end; ++unit) Unit(unit);
     background_.finisher.FinishRest();
   }
 
  private:
+  int64_t Tiles() const {
+    return (std::min(share_.end * share_.columns, panels_) - share_.begin * share_.columns) * w_.steps();
+  }
+
   void Unit(int64_t unit) {
-    const int64_t tiles = rows_.tiles(), columns = std::min(kColumns, panels_ - unit * kColumns);
-    const int64_t first = std::max<int64_t>(share_.begin - unit * tiles, 0), m = std::min(share_.end - unit * tiles, tiles) - first;
     // The others belong to the unit before, whose rows may not be finished yet.
-    const UnitConstants& constants = constants_[unit % 2].emplace(finish_, unit * kAmxUnitOutputs);
-    int32_t* const acc = acc_ + unit % 2 * kAccSums;
-    Product p;
-    for (int64_t i = 0; i < m; ++i) p.src[i] = share_.rows + rows_.tile_offsets[static_cast<size_t>(first + i)];
-    p.row_bytes = rows_.row_bytes;
-    p.src_offsets = w_.src_offsets.data();
-    p.steps = w_.steps();
-    p.second = acc_ + 2 * kAccSums;
-    for (int64_t j = 0; j < columns; ++j) {
-      p.first_tile = (unit * kColumns + j) * w_.steps();
-      p.acc = acc + j * kGroup * kSums;
-      p.start = constants.start[j];
-      kMultiply[m - 1](p, background_);
-    }
+    const UnitConstants& constants = constants_[unit % 2].emplace(finish_, unit * share_.columns * 16, share_.columns);
+    const bool rounds = w_.round < w_.steps();
+    int32_t* const acc = acc_ + (rounds ? 0 : unit % 2 * kUnitSums);
+    for (int64_t i = 0; i < rows_.tiles(); ++i) product_.src[i] = share_.rows + rows_.tile_offsets[static_cast<size_t>(i)];
+    for (int64_t step = 0; step < w_.steps(); step += w_.round) Round(step, constants, acc);
     const int64_t element = finish_.to == AmxFinish::To::kF32 ? 4 : 1;
-    background_.finisher.Start(constants, acc, rows_.pixels.data() + first * 16, m * 16, columns * w_.steps(),
-                               static_cast<uint8_t*>(share_.dst) + unit * kAmxUnitOutputs * element);
+    background_.finisher.Start(constants, acc, rows_.pixels.data(), rows_.tiles() * 16, constants.columns * w_.steps(),
+                               static_cast<uint8_t*>(share_.dst) + unit * share_.columns * 16 * element);
+    if (rounds) background_.finisher.FinishRest();  // one set of sums: they and the source share L1
+  }
+
+  void Round(int64_t step, const UnitConstants& constants, int32_t* acc) {
+    AmxProduct& p = product_;
+    p.src_offsets = w_.src_offsets.data() + step;
+    p.steps = std::min(w_.round, w_.steps() - step);
+    for (int64_t j = 0; j < constants.columns; j += together_) {
+      p.acc = acc + j * kMostSums;
+      p.start = step == 0 ? constants.start[j] : p.acc;
+      p.start_bytes = step == 0 ? 0 : 64;
+      p.start_tile = step == 0 ? 0 : kAmxSums;
+      p.start_column = step == 0 ? 16 : kMostSums;
+      AmxMultiplyBy(rows_.tiles(), std::min(together_, constants.columns - j), p, background_);
+    }
   }
 
   const AmxWeights& w_;
   const AmxRows& rows_;
   const AmxFinish& finish_;
   const AmxShare& share_;
-  int64_t first_unit_, end_unit_, panels_;
+  int64_t panels_, together_;
   int32_t* acc_;
+  AmxProduct product_;
   Background background_;
   std::optional<UnitConstants> constants_[2];
 };
 
 }  // namespace
 
-int64_t AmxScratchBytes(const AmxWeights& weights) { return kAccBytes + kRingTiles * TileBytes(weights); }
+int64_t AmxScratchBytes(const AmxWeights& weights) { return 2 * kUnitSums * 4 + kAmxRingTiles * weights.tile_bytes(); }
+
+void PrefetchAmxCodes(const AmxWeights& weights, const AmxShare& share) {
+  constexpr int64_t kBytes = 16 << 10;
+  const int64_t tile_bytes = weights.quads / weights.stream->chunks_per_block() * CodeStream::kChunk;
+  const int64_t begin = share.begin * share.columns * weights.steps() * tile_bytes;
+  const int64_t end = std::min(begin + kBytes, weights.stream->records_offset());
+  for (int64_t i = begin; i < end; i += CodeStream::kChunk) __builtin_prefetch(weights.packed + i, 0, 2);
+}
 
 void MultiplyAmxCodes(const AmxWeights& weights, const AmxRows& rows, const AmxFinish& finish, const AmxShare& share) {
   if (share.begin >= share.end) return;
@@ -337,6 +361,7 @@ void MultiplyAmxCodes(const AmxWeights& weights, const AmxRows& rows, const AmxF
 
 namespace octet::kernels {
 int64_t AmxScratchBytes(const AmxWeights&) { return 0; }
+void PrefetchAmxCodes(const AmxWeights&, const AmxShare&) {}
 void MultiplyAmxCodes(const AmxWeights&, const AmxRows&, const AmxFinish&, const AmxShare&) {}
 }  // namespace octet::kernels
 

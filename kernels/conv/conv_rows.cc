@@ -11,7 +11,7 @@ constexpr int64_t kLine = 64, kBeyond = 15;  // bytes of a cache line; positions
 
 }  // namespace
 
-ConvRows::ConvRows(const ConvParams& params, int64_t depth)
+ConvRows::ConvRows(const ConvParams& params, int64_t depth, Copied copied)
     : g_(params), batch_(params.src.shape[0]), channels_(params.src.shape[1]) {
   bool moved = false;
   for (size_t d = 0; d < 3; ++d) {
@@ -23,8 +23,8 @@ ConvRows::ConvRows(const ConvParams& params, int64_t depth)
     }
     moved |= g_.kernel[d] != 1 || g_.stride[d] != 1 || g_.pad[d] != 0 || g_.dst[d] != g_.src[d];
   }
-  copied_ = moved || channels_ % depth != 0;
-  pixel_bytes_ = (channels_ + depth - 1) / depth * depth;
+  copied_ = moved || channels_ % depth != 0 || copied == Copied::kAlways;
+  pixel_bytes_ = used_bytes_ = (channels_ + depth - 1) / depth * depth;
   if (copied_) {
     // An odd number of cache lines: the same channels of neighbouring pixels must not share a cache set.
     pixel_bytes_ = (pixel_bytes_ + kLine - 1) / kLine * kLine;
@@ -65,7 +65,7 @@ void ConvRows::CopyLine(const uint8_t* line, int64_t phase, uint8_t padding, uin
     } else {
       std::memcpy(to, line + x * channels_, static_cast<size_t>(channels_));
     }
-    std::memset(to + channels_, 0, static_cast<size_t>(pixel_bytes_ - channels_));
+    if (used_bytes_ > channels_) std::memset(to + channels_, 0, static_cast<size_t>(used_bytes_ - channels_));
   }
 }
 

@@ -19,8 +19,9 @@ namespace octet::kernels {
 // Requires: channels-last source of 8 bits, one group. Immutable.
 class ConvRows {
  public:
+  enum class Copied : uint8_t { kIfNeeded, kAlways };
   // Channels of a pixel of the copy are filled up with zeros to a multiple of `depth` bytes.
-  ConvRows(const ConvParams& params, int64_t depth);
+  ConvRows(const ConvParams& params, int64_t depth, Copied copied = Copied::kIfNeeded);
 
   bool needs_copy() const { return copied_; }
   int64_t pixel_bytes() const { return pixel_bytes_; }
@@ -39,7 +40,7 @@ class ConvRows {
   void CopyLine(const uint8_t* line, int64_t phase, uint8_t padding, uint8_t* to) const;
 
   ConvGeometry g_;
-  int64_t batch_, channels_, pixel_bytes_ = 0, positions_ = 0, pixels_ = 0;
+  int64_t batch_, channels_, used_bytes_ = 0, pixel_bytes_ = 0, positions_ = 0, pixels_ = 0;
   bool copied_ = true;
   Dims3 extent_ = {1, 1, 1};
   std::array<std::vector<int64_t>, 3> phases_;  // those that a tap reads

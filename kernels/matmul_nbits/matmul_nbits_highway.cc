@@ -3,7 +3,7 @@
 //
 // Up to eight rows are multiplied with the packed records directly: one pass over memory is most of their cost.
 // More rows share tiles that are unpacked to s8 once, in L1. Entry "amx" multiplies those tiles on
-// AMX.
+// AMX; of long groups it takes whole panels, and unpacks them while it multiplies.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -26,6 +26,7 @@ constexpr int64_t kRowBlock = 64;            // rows that share a tile
 constexpr int64_t kTileDepth = 256;          // k of a tile, unless a group is longer: 16 KB
 constexpr int64_t kAmxRows = 4;              // fewer do not fill tiles
 constexpr int64_t kGrainProducts = 1 << 16;  // smallest work worth a thread
+constexpr int64_t kOwnSource = 1 << 15;      // elements that every thread quantizes for itself: cores are far apart
 
 int64_t RoundUp(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
 
@@ -43,7 +44,7 @@ struct Plan {
   int64_t rows = 0;
   int workers = 1;
 
-  // Scratch: source rows | their scales | per worker: tile weights | tile scales | accumulators.
+  // Scratch: sources, one or one per worker: rows | their scales; per worker: tile weights | tile scales | accumulators.
   // An odd number of cache lines: the same k of neighbouring rows must not share a cache set.
   int64_t src_stride() const { return (RoundUp(panels.depth, 64) / 64 | 1) * 64; }
   int64_t tile_depth() const {
@@ -56,15 +57,19 @@ struct Plan {
   int64_t row_scales_bytes() const {
     return RoundUp(rows * static_cast<int64_t>(sizeof(NBitsRow)), Buffer::kAlignment);
   }
-  int64_t worker_bytes() const { return tile_bytes() + scales_bytes() + acc_bytes(); }
   // Groups of more than one step of AMX are long.
   bool direct() const {
     const bool long_groups = unit == Unit::kAmx && panels.group > 64;
     return rows <= (long_groups ? kDirectRowsOfLongGroups : kDirectRows);
   }
-  int64_t scratch_bytes() const {
-    return rows_bytes() + row_scales_bytes() + workers * worker_bytes();
+  bool amx_panels() const { return unit == Unit::kAmx && !direct() && NBitsAmxTakesPanels(panels); }
+  int64_t worker_bytes() const {
+    return amx_panels() ? NBitsAmxScratchBytes(panels) : tile_bytes() + scales_bytes() + acc_bytes();
   }
+  bool own_source() const { return rows * panels.depth <= kOwnSource; }
+  int64_t source_bytes() const { return rows_bytes() + row_scales_bytes(); }
+  int64_t sources() const { return own_source() ? workers : 1; }
+  int64_t scratch_bytes() const { return sources() * source_bytes() + workers * worker_bytes(); }
 };
 
 // One run of a plan on its operands.
@@ -75,70 +80,111 @@ class Run {
         src_(static_cast<const std::byte*>(args.src[0])),
         dst_(static_cast<float*>(args.dst[0])),
         parallel_(args.parallel),
-        quantized_(static_cast<uint8_t*>(args.scratch)),
-        row_scales_(reinterpret_cast<NBitsRow*>(quantized_ + plan.rows_bytes())),
-        worker_scratch_(quantized_ + plan.rows_bytes() + plan.row_scales_bytes()),
+        scratch_(static_cast<uint8_t*>(args.scratch)),
         packed_(reinterpret_cast<const uint8_t*>(plan.weights->data.data())),
-        packed_end_(packed_ + plan.weights->data.size_bytes()) {}
+        packed_end_(packed_ + plan.weights->data.size_bytes()) {
+    finish_.multiplier = plan.multiplier;
+    finish_.sums = reinterpret_cast<const float*>(packed_ + plan.panels.sums_offset());
+    if (plan.bias != nullptr) finish_.bias = reinterpret_cast<const float*>(plan.bias->data.data());
+    finish_.post_ops = plan.post_ops;
+  }
 
   void operator()() {
-    RunParallel(parallel_, plan_.rows, std::max<int64_t>(kGrainProducts / 4 / plan_.panels.k, 1),
-                [&](int64_t begin, int64_t end) {
-                  for (int64_t m = begin; m < end; ++m) QuantizeSource(m);
-                });
+    const bool own = plan_.own_source();
+    if (!own) {
+      RunParallel(parallel_, plan_.rows, std::max<int64_t>(kGrainProducts / 4 / plan_.panels.k, 1),
+                  [&](int64_t begin, int64_t end) { Quantize(begin, end, SourceOf(0)); });
+    }
     const int64_t products = plan_.rows * plan_.panels.depth * plan_.panels.n;
     const int64_t grain = products < kGrainProducts ? plan_.workers : 1;
     RunParallel(parallel_, plan_.workers, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t worker = begin; worker < end; ++worker) Work(worker);
+      const Source source = SourceOf(own ? begin : 0);
+      if (own) Quantize(0, plan_.rows, source);
+      for (int64_t worker = begin; worker < end; ++worker) Work(worker, source);
     });
   }
 
  private:
-  void QuantizeSource(int64_t m) {
+  // Quantized rows, src_stride() apart, and what they stand for.
+  struct Source {
+    uint8_t* rows;
+    NBitsRow* scales;
+  };
+  Source SourceOf(int64_t index) const {
+    uint8_t* const rows = scratch_ + index * plan_.source_bytes();
+    return {rows, reinterpret_cast<NBitsRow*>(rows + plan_.rows_bytes())};
+  }
+  uint8_t* WorkerScratch(int64_t worker) const {
+    return scratch_ + plan_.sources() * plan_.source_bytes() + worker * plan_.worker_bytes();
+  }
+
+  void Quantize(int64_t begin, int64_t end, const Source& source) const {
+    for (int64_t m = begin; m < end; ++m) source.scales[m] = QuantizeRow(m, source.rows + m * plan_.src_stride());
+  }
+
+  NBitsRow QuantizeRow(int64_t m, uint8_t* to) const {
     const int64_t k = plan_.panels.k;
-    uint8_t* to = quantized_ + m * plan_.src_stride();
     const std::byte* from = src_ + m * k * BytesOf(plan_.src.dtype);
+    NBitsRow row;
     if (!plan_.src.quant) {
-      row_scales_[m] = plan_.ops->quantize_row(reinterpret_cast<const float*>(from), k, to);
+      row = plan_.ops->quantize_row(reinterpret_cast<const float*>(from), k, to);
     } else {
       const int shift = plan_.src.dtype == DType::kS8 ? 128 : 0;  // s8 as u8
       for (int64_t i = 0; i < k; ++i)
         to[i] = static_cast<uint8_t>(static_cast<uint8_t>(from[i]) ^ shift);
-      row_scales_[m] = {plan_.src.quant->scale[0],
-                        static_cast<float>(plan_.src.quant->zero_point_at(0) + shift)};
+      row = {plan_.src.quant->scale[0], static_cast<float>(plan_.src.quant->zero_point_at(0) + shift)};
     }
     std::memset(to + k, 0, static_cast<size_t>(plan_.panels.depth - k));
     if (plan_.panels.format == NBitsFormat::kVectors) plan_.ops->order_for_vectors(to, plan_.panels.depth);
+    return row;
   }
 
   // Items are panels times blocks of rows, blocks fastest; each worker takes a contiguous share.
-  void Work(int64_t worker) {
+  void Work(int64_t worker, const Source& source) {
     const int64_t blocks = (plan_.rows + kRowBlock - 1) / kRowBlock;
     const int64_t items = plan_.panels.panels() * blocks;
     const int64_t end = items * (worker + 1) / plan_.workers;
+    if (plan_.amx_panels()) return AmxPanels(worker, items, source);
     const bool amx = plan_.unit == Unit::kAmx && !plan_.direct();
     if (amx) NBitsAmxBegin(AmxStep(plan_.panels.group));
     for (int64_t item = items * worker / plan_.workers; item < end; ++item) {
       const int64_t p = item / blocks, first = item % blocks * kRowBlock;
       const NBitsPanel panel = {&plan_.panels, packed_ + plan_.panels.panel_offset(p),
                                 plan_.panels.width(p)};
-      uint8_t* scratch = worker_scratch_ + worker * plan_.worker_bytes();
+      uint8_t* scratch = WorkerScratch(worker);
       if (plan_.direct()) {
-        Direct(panel, p);
+        Direct(panel, p, source);
       } else {
-        Tiles(panel, p, first, std::min(kRowBlock, plan_.rows - first), scratch);
+        Tiles(panel, p, first, std::min(kRowBlock, plan_.rows - first), source, scratch);
       }
     }
     if (amx) NBitsAmxEnd();
   }
 
-  void Direct(const NBitsPanel& panel, int64_t p) {
-    alignas(64) float acc[kDirectRows * kNBitsAccStride] = {};
-    plan_.ops->multiply_few_rows(panel, quantized_, plan_.src_stride(), plan_.rows, acc);
-    for (int64_t m = 0; m < plan_.rows; ++m) Finish(p, m, acc + m * kNBitsAccStride);
+  void AmxPanels(int64_t worker, int64_t items, const Source& source) {
+    static_assert(kRowBlock == kNBitsAmxRows);
+    NBitsAmxShare share;
+    share.layout = &plan_.panels;
+    share.ops = plan_.ops;
+    share.packed = packed_;
+    share.src = source.rows;
+    share.src_stride = plan_.src_stride();
+    share.rows = plan_.rows;
+    share.begin = items * worker / plan_.workers;
+    share.end = items * (worker + 1) / plan_.workers;
+    share.scratch = WorkerScratch(worker);
+    NBitsAmxMultiplyPanels(share, [&](int64_t column, int64_t n, int64_t m, int64_t rows, const float* acc) {
+      Finish(column, n, m, rows, source, acc);
+    });
   }
 
-  void Tiles(const NBitsPanel& panel, int64_t p, int64_t first, int64_t rows, uint8_t* scratch) {
+  void Direct(const NBitsPanel& panel, int64_t p, const Source& source) {
+    alignas(64) float acc[kDirectRows * kNBitsAccStride] = {};
+    plan_.ops->multiply_few_rows(panel, source.rows, plan_.src_stride(), plan_.rows, acc);
+    Finish(p * NBitsPanels::kWidth, NBitsPanels::kWidth, 0, plan_.rows, source, acc);
+  }
+
+  void Tiles(const NBitsPanel& panel, int64_t p, int64_t first, int64_t rows, const Source& source, uint8_t* scratch) {
     NBitsTile tile;
     tile.weights = reinterpret_cast<int8_t*>(scratch);
     tile.scales = reinterpret_cast<float*>(scratch + plan_.tile_bytes());
@@ -157,38 +203,38 @@ class Run {
       record = std::min(record + tile_bytes, panel_end);
       tile.next = record;  // behind the last one begins the next panel
       tile.next_bytes = std::min(tile_bytes, packed_end_ - record);
-      const uint8_t* src = quantized_ + first * plan_.src_stride() + k;
+      const uint8_t* src = source.rows + first * plan_.src_stride() + k;
       if (amx_step != 0 && tile.depth % amx_step == 0) {
         NBitsAmxMultiplyTile(tile, src, plan_.src_stride(), rows, acc);
       } else {
         plan_.ops->multiply_tile(tile, src, plan_.src_stride(), rows, acc);
       }
     }
-    for (int64_t m = 0; m < rows; ++m) Finish(p, first + m, acc + m * kNBitsAccStride);
+    Finish(p * NBitsPanels::kWidth, NBitsPanels::kWidth, first, rows, source, acc);
   }
 
-  void Finish(int64_t p, int64_t m, const float* acc) {
-    const int64_t column = p * NBitsPanels::kWidth;
-    NBitsFinish finish;
-    finish.multiplier = plan_.multiplier;
-    finish.sums = reinterpret_cast<const float*>(packed_ + plan_.panels.sums_offset()) + column;
-    if (plan_.bias != nullptr) {
-      finish.bias = reinterpret_cast<const float*>(plan_.bias->data.data()) + column;
-    }
-    finish.post_ops = plan_.post_ops;
-    const int64_t n = std::min(NBitsPanels::kWidth, plan_.panels.n - column);
-    plan_.ops->finish_row(finish, row_scales_[m], acc, n, dst_ + m * plan_.panels.n + column);
+  // Rows and columns from m and `column` on; acc [rows][n].
+  void Finish(int64_t column, int64_t n, int64_t m, int64_t rows, const Source& source, const float* acc) {
+    NBitsPart part;
+    part.column = column;
+    part.n = std::min(n, plan_.panels.n - column);
+    part.rows = rows;
+    part.row = source.scales + m;
+    part.acc = acc;
+    part.acc_stride = n;
+    part.dst = dst_ + m * plan_.panels.n + column;
+    part.dst_stride = plan_.panels.n;
+    plan_.ops->finish(finish_, part);
   }
 
   const Plan& plan_;
   const std::byte* src_;
   float* dst_;
   ParallelFor* parallel_;
-  uint8_t* quantized_;
-  NBitsRow* row_scales_;
-  uint8_t* worker_scratch_;
+  uint8_t* scratch_;
   const uint8_t* packed_;
   const uint8_t* packed_end_;
+  NBitsFinish finish_;
 };
 
 absl::Status CopyConstants(const MatmulNBitsParams& p, const KernelEnv& env, Plan& plan) {

@@ -23,6 +23,7 @@ using I32 = hn::CappedTag<int32_t, 16>;
 using U32 = hn::RebindToUnsigned<I32>;
 using F32 = hn::RebindToFloat<I32>;
 using U16 = hn::Repartition<uint16_t, I32>;
+using I16 = hn::Repartition<int16_t, I32>;
 using U8 = hn::Repartition<uint8_t, I32>;
 using I8 = hn::Repartition<int8_t, I32>;
 using VI8 = hn::Vec<I8>;
@@ -36,49 +37,64 @@ constexpr int64_t kPrefetchBytes = 2048;                   // ahead of the strea
 
 // ---- source rows
 
-NBitsRow QuantizeRow(const float* HWY_RESTRICT src, int64_t n, uint8_t* HWY_RESTRICT dst) {
-  const F32 d;
-  const hn::RebindToSigned<F32> di;
-  auto low = hn::Zero(d), high = hn::Zero(d), poison = hn::Zero(d);
-  const auto range = [&](auto x) HWY_ATTR {
+// What a row's floats reach, and NaN as soon as one is not finite.
+struct RowRange {
+  HWY_INLINE void Add(VF32 x) {
     low = hn::Min(low, x);
     high = hn::Max(high, x);
-    poison = hn::MulAdd(x, hn::Zero(d), poison);  // NaN as soon as one is not finite
-  };
+    poison = hn::MulAdd(x, hn::Zero(F32()), poison);
+  }
+  VF32 low, high, poison;
+};
+
+HWY_INLINE hn::Vec<I32> Quantize(VF32 x, VF32 inverse, hn::Vec<I32> zero_point) {
+  return hn::Add(hn::NearestInt(hn::Mul(x, inverse)), zero_point);
+}
+
+NBitsRow QuantizeRow(const float* HWY_RESTRICT src, int64_t n, uint8_t* HWY_RESTRICT dst) {
+  const F32 d;
+  const auto zero = hn::Zero(d);
+  RowRange a{zero, zero, zero}, b = a;  // neither waits for the other
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) range(hn::LoadU(d, src + i));
-  if (i < n) range(hn::LoadN(d, src + i, static_cast<size_t>(n - i)));
-  if (std::isnan(hn::ReduceSum(d, poison))) {
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    hwy::Prefetch(src + n + i);  // the row that comes next, perhaps
+    hwy::Prefetch(src + n + i + kLanes);
+    a.Add(hn::LoadU(d, src + i));
+    b.Add(hn::LoadU(d, src + i + kLanes));
+  }
+  for (; i < n; i += kLanes) a.Add(hn::LoadN(d, src + i, static_cast<size_t>(n - i)));
+  if (std::isnan(hn::ReduceSum(d, hn::Add(a.poison, b.poison)))) {
     std::memset(dst, 0, static_cast<size_t>(n));
     return {std::numeric_limits<float>::quiet_NaN(), 0};
   }
-  const float lowest = hn::ReduceMin(d, low), highest = hn::ReduceMax(d, high);
+  const float lowest = hn::ReduceMin(d, hn::Min(a.low, b.low)), highest = hn::ReduceMax(d, hn::Max(a.high, b.high));
   const float scale = std::max((highest / 2 - lowest / 2) / 127.5f, FLT_MIN);
   const float inverse = 1 / scale;
   const int zero_point =
       std::min(std::max(static_cast<int>(std::lrint(-lowest * inverse)), 0), 255);
   const hn::Rebind<uint8_t, F32> d8;
-  const auto quantize = [&](auto x) HWY_ATTR {
-    const auto q = hn::NearestInt(hn::Mul(x, hn::Set(d, inverse)));
-    return hn::DemoteTo(d8, hn::Add(q, hn::Set(di, zero_point)));
-  };
-  for (i = 0; i + kLanes <= n; i += kLanes)
-    hn::StoreU(quantize(hn::LoadU(d, src + i)), d8, dst + i);
-  if (i < n) {
-    const auto rest = static_cast<size_t>(n - i);
-    hn::StoreN(quantize(hn::LoadN(d, src + i, rest)), d8, dst + i, rest);
+  const auto inverses = hn::Set(d, inverse);
+  const auto zero_points = hn::Set(I32(), zero_point);
+  i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    hn::Vec<I32> q[4];
+    HWY_UNROLL(4) for (int j = 0; j < 4; ++j) q[j] = Quantize(hn::LoadU(d, src + i + j * kLanes), inverses, zero_points);
+    const I16 d16;
+    const U8 d8x4;
+    hn::StoreU(hn::OrderedDemote2To(d8x4, hn::OrderedDemote2To(d16, q[0], q[1]), hn::OrderedDemote2To(d16, q[2], q[3])), d8x4, dst + i);
+  }
+  for (; i < n; i += kLanes) {
+    const auto rest = static_cast<size_t>(std::min(kLanes, n - i));
+    hn::StoreN(hn::DemoteTo(d8, Quantize(hn::LoadN(d, src + i, rest), inverses, zero_points)), d8, dst + i, rest);
   }
   return {scale, static_cast<float>(zero_point)};
 }
 
 void OrderForVectors(uint8_t* row, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) {
-    uint8_t block[16];
-    std::memcpy(block, row + i, 16);
-    for (int j = 0; j < 4; ++j) {
-      for (int e = 0; e < 4; ++e) row[i + 4 * e + j] = block[4 * j + e];
-    }
-  }
+  alignas(16) static constexpr uint8_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+  const hn::Full128<uint8_t> d;
+  const auto order = hn::Load(d, kOrder);
+  for (int64_t i = 0; i < n; i += 16) hn::StoreU(hn::TableLookupBytes(hn::LoadU(d, row + i), order), d, row + i);
 }
 
 // ---- weights
@@ -193,12 +209,12 @@ HWY_INLINE void MultiplyBundle(const Levels<kFormat>& levels, const uint8_t* p, 
   }
 }
 
-// Quads kQuad, kQuad + 1, ... of a bundle to `to`, `stride` bytes apart.
+// Quads kQuad, kQuad + 1, ... of a bundle to `to`, `step` bytes apart.
 template <NBitsFormat kFormat, int kQuad = 0>
-HWY_INLINE void UnpackBundle(const Levels<kFormat>& levels, const uint8_t* p, int64_t stride, VI8 zero, int8_t* to) {
+HWY_INLINE void UnpackBundle(const Levels<kFormat>& levels, const uint8_t* p, int64_t stride, VI8 zero, int8_t* to, int64_t step) {
   if constexpr (kQuad < kQuads<kFormat>) {
-    hn::StoreU(LoadQuad<kFormat, kQuad>(levels, p, stride, zero), I8(), to + kQuad * stride);
-    UnpackBundle<kFormat, kQuad + 1>(levels, p, stride, zero, to);
+    hn::StoreU(LoadQuad<kFormat, kQuad>(levels, p, stride, zero), I8(), to + kQuad * step);
+    UnpackBundle<kFormat, kQuad + 1>(levels, p, stride, zero, to, step);
   }
 }
 
@@ -361,7 +377,7 @@ HWY_INLINE void UnpackRecord(const Record& r, const Levels<kFormat>& levels, Sca
     int8_t* to = weights + column * 4;
     for (int64_t bundle = 0; bundle < r.bundles; ++bundle, p += step, to += kQuads<kFormat> * r.quad_bytes) {
       hwy::Prefetch(p + kPrefetchBytes);
-      UnpackBundle<kFormat>(levels, p, r.quad_bytes, zero, to);
+      UnpackBundle<kFormat>(levels, p, r.quad_bytes, zero, to, r.quad_bytes);
     }
     hn::StoreU(LoadScales(scales, r.scales, column), F32(), scales_out + column);
   }
@@ -383,6 +399,39 @@ HWY_INLINE void UnpackOf(const NBitsPanels& layout, const uint8_t* records, cons
 
 void Unpack(const NBitsPanel& panel, const uint8_t* records, const NBitsTile& tile) {
   WithFormat(panel.layout->format, [&]<NBitsFormat kFormat>() HWY_ATTR { UnpackOf<kFormat>(*panel.layout, records, tile); });
+}
+
+template <NBitsFormat kFormat>
+void UnpackColumns(const NBitsColumns& from, int8_t* HWY_RESTRICT to) {
+  const Levels<kFormat> levels(*from.layout);
+  const int64_t stride = from.quad_bytes, step = stride * (kFormat == NBitsFormat::kS8 ? 2 : 1);
+  constexpr int64_t bundle = 4 * kQuads<kFormat>;
+  for (int64_t column = 0; column < 16; column += kLanes) {
+    VI8 zero = hn::Zero(I8());
+    if constexpr (kFormat == NBitsFormat::kU4) zero = SpreadZeroPoints(from.zero_points + column);
+    const uint8_t* p = from.weights + column * 4;
+    int8_t* out = to + column * 4;
+    const int64_t ahead = from.ahead;
+    if (from.depth == 64 && stride == 256) {  // the usual tile: constants, because every instruction beside the product counts
+#pragma GCC unroll 8
+      for (int64_t b = 0; b < 64 / bundle; ++b) {
+        const uint8_t* at = p + b * (kFormat == NBitsFormat::kS8 ? 512 : 256);
+        hwy::Prefetch(at + ahead);
+        UnpackBundle<kFormat>(levels, at, 256, zero, out + b * bundle * 16, 64);
+      }
+      continue;
+    }
+    for (int64_t k = 0; k < from.depth; k += bundle, p += step, out += bundle * 16) {
+      hwy::Prefetch(p + ahead);
+      UnpackBundle<kFormat>(levels, p, stride, zero, out, 64);
+    }
+  }
+}
+
+NBitsUnpackColumnsFn UnpackColumnsOf(NBitsFormat format) {
+  NBitsUnpackColumnsFn fn = nullptr;
+  WithFormat(format, [&]<NBitsFormat kFormat>() HWY_ATTR { fn = UnpackColumns<kFormat>; });
+  return fn;
 }
 
 // ---- tiles times rows
@@ -508,29 +557,44 @@ HWY_INLINE VF32 ApplyActivation(const Activation& f, VF32 x) {
   }
 }
 
-void FinishRow(const NBitsFinish& finish, const NBitsRow& row, const float* acc, int64_t n,
-               float* dst) {
+// kLanes columns of a part from its column i on, or as many as it has.
+enum class Lanes : uint8_t { kAll, kSome };
+template <Lanes kLanesHere>
+HWY_INLINE void FinishColumns(const NBitsFinish& finish, const NBitsPart& part, int64_t i) {
   const F32 d;
-  const auto multiplier = hn::Set(d, finish.multiplier * row.scale);
-  const auto zero_point = hn::Set(d, row.zero_point);
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const auto count = static_cast<size_t>(std::min(kLanes, n - i));
-    // Accumulators and sums are padded to whole vectors, the bias is not.
-    const auto centred =
-        hn::NegMulAdd(zero_point, hn::LoadU(d, finish.sums + i), hn::LoadU(d, acc + i));
-    auto y = hn::Mul(centred, multiplier);
-    if (finish.bias != nullptr) y = hn::Add(y, hn::LoadN(d, finish.bias + i, count));
+  const auto load = [some = static_cast<size_t>(part.n - i)](const float* p) HWY_ATTR {
+    return kLanesHere == Lanes::kAll ? hn::LoadU(F32(), p) : hn::LoadN(F32(), p, some);
+  };
+  // Accumulators and sums are padded to whole vectors, the bias is not.
+  const auto sums = hn::LoadU(d, finish.sums + part.column + i);
+  const auto bias = finish.bias == nullptr ? hn::Zero(d) : load(finish.bias + part.column + i);
+  const NBitsRow* row = part.row;
+  const float* acc = part.acc + i;
+  float* dst = part.dst + i;
+  for (const NBitsRow* const end = row + part.rows; row < end; ++row, acc += part.acc_stride, dst += part.dst_stride) {
+    const auto centred = hn::NegMulAdd(hn::Set(d, row->zero_point), sums, hn::LoadU(d, acc));
+    auto y = hn::Mul(centred, hn::Set(d, finish.multiplier * row->scale));
+    if (finish.bias != nullptr) y = hn::Add(y, bias);
     for (const PostOp& op : finish.post_ops) {
-      y = op.kind == PostOp::Kind::kAdd ? hn::Add(y, hn::LoadN(d, dst + i, count))
-                                        : ApplyActivation(op.activation, y);
+      y = op.kind == PostOp::Kind::kAdd ? hn::Add(y, load(dst)) : ApplyActivation(op.activation, y);
     }
-    hn::StoreN(y, d, dst + i, count);
+    if constexpr (kLanesHere == Lanes::kAll) {
+      hn::StoreU(y, d, dst);
+    } else {
+      hn::StoreN(y, d, dst, static_cast<size_t>(part.n - i));
+    }
   }
+}
+
+void Finish(const NBitsFinish& finish, const NBitsPart& part) {
+  int64_t i = 0;
+  for (; i + kLanes <= part.n; i += kLanes) FinishColumns<Lanes::kAll>(finish, part, i);
+  if (i < part.n) FinishColumns<Lanes::kSome>(finish, part, i);
 }
 
 const NBitsVectorOps* Table() {
   static const NBitsVectorOps ops = {
-      hwy::TargetName(HWY_TARGET), QuantizeRow, OrderForVectors, MultiplyFewRows, Unpack, MultiplyTile, FinishRow};
+      hwy::TargetName(HWY_TARGET), QuantizeRow, OrderForVectors, MultiplyFewRows, Unpack, UnpackColumnsOf, MultiplyTile, Finish};
   return &ops;
 }
 

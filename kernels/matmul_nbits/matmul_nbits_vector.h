@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "absl/functional/function_ref.h"
 #include "kernels/matmul_nbits/matmul_nbits_panels.h"
 
 namespace octet::kernels {
@@ -37,6 +38,18 @@ struct NBitsTile {
   int64_t next_bytes = 0;
 };
 
+// A part of a record in 16 columns.
+struct NBitsColumns {
+  const NBitsPanels* layout = nullptr;
+  const uint8_t* weights = nullptr;      // of the first column, from the first k on
+  const uint8_t* zero_points = nullptr;  // of the first column
+  int64_t quad_bytes = 0;                // of all columns of the record
+  int64_t depth = 0;                     // multiple of a bundle
+  int64_t ahead = 0;                     // bytes that are fetched into L1 ahead of those read
+};
+// Unpacks to [depth / 4][16][4].
+using NBitsUnpackColumnsFn = void (*)(const NBitsColumns& from, int8_t* to);
+
 // Spreads the fetching of tile.next over `pieces` pieces of work: Advance() after each.
 class NBitsPrefetch {
  public:
@@ -54,12 +67,21 @@ class NBitsPrefetch {
   int64_t step_;
 };
 
-// What turns a row of accumulators into a row of dst.
+// What turns accumulators into dst.
 struct NBitsFinish {
   float multiplier = 1;  // alpha and units of the packed weights; the row's scale comes on top
-  const float* sums = nullptr;  // c[n], from the panel's first column
-  const float* bias = nullptr;  // from the panel's first column, or nullptr
+  const float* sums = nullptr;  // c[n]
+  const float* bias = nullptr;  // [n], or nullptr
   absl::Span<const PostOp> post_ops;
+};
+// A part of dst: n columns of `rows` rows, from `column` and `row` on.
+struct NBitsPart {
+  int64_t column = 0, n = 0, rows = 0;
+  const NBitsRow* row = nullptr;
+  const float* acc = nullptr;
+  int64_t acc_stride = 0;  // floats
+  float* dst = nullptr;
+  int64_t dst_stride = 0;  // floats
 };
 
 inline constexpr int64_t kNBitsAccStride =
@@ -78,19 +100,19 @@ struct NBitsVectorOps {
   // Unpacks records into tile.weights and tile.scales, which the caller has placed; tile.depth says
   // how many.
   void (*unpack)(const NBitsPanel& panel, const uint8_t* records, const NBitsTile& tile);
+  NBitsUnpackColumnsFn (*unpack_columns_of)(NBitsFormat format);
   // acc[rows][width] += products of rows (tile.depth bytes each, src_stride apart) with the tile.
   void (*multiply_tile)(const NBitsTile& tile, const uint8_t* src, int64_t src_stride, int64_t rows,
                         float* acc);
-  // dst[0, n) from accumulators of one row.
-  void (*finish_row)(const NBitsFinish& finish, const NBitsRow& row, const float* acc, int64_t n,
-                     float* dst);
+  void (*finish)(const NBitsFinish& finish, const NBitsPart& part);
 };
 
 // The table of the best instruction set of this CPU.
 const NBitsVectorOps& ChooseNBitsVectorOps();
 
 // ---- AMX (matmul_nbits_amx.cc)
-// Requires AmxInt8Available() and a step of AmxStep(group) (kernels/amx.h).
+// All of it requires AmxInt8Available() and a step of AmxStep(group) (kernels/amx.h).
+
 // Around calls of NBitsAmxMultiplyTile on one thread: loads and releases the tile configuration.
 void NBitsAmxBegin(int64_t step);
 void NBitsAmxEnd();
@@ -98,6 +120,27 @@ void NBitsAmxEnd();
 // divides tile.depth.
 void NBitsAmxMultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src_stride,
                           int64_t rows, float* acc);
+
+// Whole panels without tiles: weights are unpacked in L1 while those before them are multiplied.
+inline constexpr int64_t kNBitsAmxRows = 64;  // that are multiplied at once
+// True when the sums of a group are worth it.
+bool NBitsAmxTakesPanels(const NBitsPanels& layout);
+int64_t NBitsAmxScratchBytes(const NBitsPanels& layout);
+
+// Items [begin, end) of the grid [blocks of kNBitsAmxRows rows][panels].
+struct NBitsAmxShare {
+  const NBitsPanels* layout = nullptr;
+  const NBitsVectorOps* ops = nullptr;
+  const uint8_t* packed = nullptr;
+  const uint8_t* src = nullptr;  // memory for rows rounded up to 16
+  int64_t src_stride = 0, rows = 0;
+  int64_t begin = 0, end = 0;
+  uint8_t* scratch = nullptr;  // 64-byte aligned
+};
+// Called for parts of dst, each once: n columns from `column` on of `rows` rows; acc [rows][n].
+using NBitsAmxFinish = absl::FunctionRef<void(int64_t column, int64_t n, int64_t row, int64_t rows, const float* acc)>;
+// Loads and releases the tile configuration itself.
+void NBitsAmxMultiplyPanels(const NBitsAmxShare& share, NBitsAmxFinish finish);
 
 }  // namespace octet::kernels
 
