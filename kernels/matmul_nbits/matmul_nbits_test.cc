@@ -280,10 +280,13 @@ TEST_P(MatmulNBitsTest, CodesOfEveryKindMatchTheReference) {
   for (const Case& codes : CodeCases()) {
     for (const auto& [m, n, k, block] : std::vector<std::array<int64_t, 4>>{
              {1, 1, 4, 0}, {1, 16, 32, 0}, {2, 65, 100, 0}, {5, 33, 264, 32}, {1, 200, 512, 64}, {6, 70, 160, 16},
-             {1, 129, 300, 48}, {33, 65, 264, 8}, {9, 37, 520, 1000}, {4, 19, 5000, 0}, {5, 20, 4096, 2048}, {45, 112, 640, 0}, {32, 33, 1040, 0}, {64, 300, 768, 256}, {17, 600, 1024, 0}}) {
+             {1, 129, 300, 48}, {33, 65, 264, 8}, {9, 37, 520, 1000}, {4, 19, 5000, 0}, {5, 20, 4096, 2048}, {45, 112, 640, 0},
+             {32, 33, 1040, 0}, {64, 140, 512, 256}, {17, 330, 320, 0}}) {
+      const bool long_for_the_reference = m * n * k > 1'000'000;  // in two of the four forms
       if (codes.vector > 1 && block % 16 != 0 && block < k) continue;
       for (const Transpose transpose : {Transpose::kNo, Transpose::kYes}) {
         for (const bool integers : {false, true}) {
+          if (long_for_the_reference && integers == (transpose == Transpose::kYes)) continue;
           Case c = codes;
           c.m = m;
           c.n = n;
@@ -348,7 +351,7 @@ TEST_P(MatmulNBitsTest, BiasAlphaAndPostOpsMatchTheReference) {
 TEST_P(MatmulNBitsTest, ARowsResultDependsOnNeitherBatchNorThreadsNorUnit) {
   // Groups of one AMX step, of many, and of a column: with and without tiles of their own.
   for (const auto& [dtype, block, n, k] : std::vector<std::tuple<DType, int64_t, int64_t, int64_t>>{
-           {DType::kS4, 32, 150, 320}, {DType::kS8, 32, 150, 320}, {DType::kS4, 0, 650, 640}, {DType::kS8, 128, 112, 384}}) {
+           {DType::kS4, 32, 150, 320}, {DType::kS8, 32, 150, 320}, {DType::kS4, 0, 330, 320}, {DType::kS8, 128, 112, 384}}) {
     Case c{130, n, k};
     c.weights = dtype;
     c.block = block;
@@ -361,7 +364,7 @@ TEST_P(MatmulNBitsTest, ARowsResultDependsOnNeitherBatchNorThreadsNorUnit) {
       if (std::string(entry.name) == "reference") continue;
       if (std::string(entry.name) == "amx" && GetParam() > HWY_AVX3)
         continue;  // fuses, these targets may not
-      for (const int64_t rows : {1, 2, 3, 4, 7, 8, 17, 32, 37, 48, 64, 65, 130}) {
+      for (const int64_t rows : {1, 2, 3, 4, 8, 17, 48, 65, 130}) {
         c.m = rows;
         const Params p = MakeParams(c, 600);
         const std::vector<float> got = RunEntry(entry, p, src.data());
