@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "compress/bias.h"
 #include "compress/collect_moments.h"
@@ -17,6 +19,7 @@
 #include "compress/measured_bias.h"
 #include "compress/migrate_scales.h"
 #include "compress/observe.h"
+#include "compress/output_noise.h"
 #include "compress/quantize_graph.h"
 #include "compress/quantize_product.h"
 #include "compress/ranges.h"
@@ -42,6 +45,7 @@ using graph::ValueId;
 constexpr double kHeldBack = 0.2;
 constexpr int64_t kMeasuredBiasSamples = 128;
 constexpr size_t kWideSamples = 4;           // on which sources are measured
+constexpr size_t kContenderSamples = 32;     // on which whole networks are
 constexpr double kWideMultiplyAdds = 0.05;   // of the network's, done on reals for fidelity
 constexpr char kFullRange[] = "int8", kReducedRange[] = "int7";
 
@@ -163,7 +167,8 @@ absl::Status Compressor::StartDataFree(const Graph& graph, const Recipe& recipe,
   has_samples_ = false;
   const Corrections& c = recipe.corrections();
   if (IsOn(c.migrate(), false) || IsOn(c.sequential(), false) || IsOn(c.bias_measured(), false) ||
-      c.reduced_range() == Corrections::WHERE_NEEDED || c.wide_activations() == Corrections::WHERE_NEEDED) {
+      c.reduced_range() == Corrections::WHERE_NEEDED || c.wide_activations() == Corrections::WHERE_NEEDED ||
+      c.sequential() == Corrections::WHERE_NEEDED) {
     return absl::InvalidArgumentError(
         absl::StrCat("scheme '", recipe.name(),
                      "' corrects by samples (migrate, sequential, bias_measured, WHERE_NEEDED): give some"));
@@ -495,6 +500,34 @@ absl::StatusOr<Graph> Compressor::Apply(const Recipe& recipe) {
   return working;
 }
 
+absl::StatusOr<Graph> Compressor::ApplyBest(Recipe* recipe) {
+  if (recipe->corrections().sequential() != Corrections::WHERE_NEEDED) return Apply(*recipe);
+  struct Contender {
+    Recipe recipe;
+    Graph graph;
+    std::vector<std::string> notes;
+    std::vector<Trap> traps;
+  };
+  OCTET_ASSIGN_OR_RETURN(const OutputNoise outputs,
+                         OutputNoise::Create(graph_, samples_, Spread(held_, kContenderSamples), options_.threads));
+  std::optional<Contender> best;
+  double least = 0;
+  std::vector<std::string> found;
+  for (const auto& [name, tried] : OrdersOf(*recipe)) {
+    OCTET_ASSIGN_OR_RETURN(Graph graph, Apply(tried));
+    OCTET_ASSIGN_OR_RETURN(const double noise, outputs.Of(graph));
+    found.push_back(absl::StrFormat("%s %.2f dB", name, SqnrDb(1, noise)));
+    if (best.has_value() && noise >= least) continue;
+    least = noise;
+    best = Contender{tried, std::move(graph), run_notes_, run_traps_};
+  }
+  *recipe = std::move(best->recipe);
+  run_notes_ = std::move(best->notes);
+  run_traps_ = std::move(best->traps);
+  run_notes_.push_back(absl::StrCat("outputs on held-back samples, about their mean: ", absl::StrJoin(found, ", ")));
+  return std::move(best->graph);
+}
+
 absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
   CompressResult result;
@@ -503,7 +536,7 @@ absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   if (recipe.corrections().wide_activations() == Corrections::WHERE_NEEDED) {
     OCTET_ASSIGN_OR_RETURN(result.recipe, WithWideActivations(recipe, &wide_note));
   }
-  OCTET_ASSIGN_OR_RETURN(Graph working, Apply(result.recipe));
+  OCTET_ASSIGN_OR_RETURN(Graph working, ApplyBest(&result.recipe));
   if (recipe.corrections().reduced_range() == Corrections::WHERE_NEEDED) {
     const int before = result.recipe.rules_size();
     result.recipe = WithReducedRange(result.recipe, working);

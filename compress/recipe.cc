@@ -31,12 +31,12 @@ struct NamedScheme {
   " rules { position: FIRST scheme { grid: 'int8' } }"                  \
   " rules { position: DEPTHWISE scheme { grid: 'int8' } }"              \
   " rules { position: LAST max_weights: 65536 scheme { grid: 'int8' } }"
-#define OCTET_IN_ORDER_AND_WIDE " corrections { sequential: ON wide_activations: WHERE_NEEDED }"
+#define OCTET_BY_MEASUREMENT " corrections { sequential: WHERE_NEEDED wide_activations: WHERE_NEEDED }"
 #define OCTET_FOUR_BIT_GROUPS " group: 32 multiples: true weighted: true "
 
 constexpr NamedScheme kSchemes[] = {
-    {"int8", "8-bit weights per channel with error feedback, 8-bit activations, each layer behind the compressed ones",
-     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED }" OCTET_IN_ORDER_AND_WIDE},
+    {"int8", "8-bit weights per channel and activations; rounding and order of layers as held-back samples say",
+     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED }" OCTET_BY_MEASUREMENT},
     {"int8-nearest", "the same grid, all layers at once and rounded to nearest: the fastest to make", "layers { grid: 'int8' }"},
     {"int8-data-free", "int8 without samples: ranges from BatchNormalization, layers equalized, biases corrected analytically",
      "layers { grid: 'int8' } corrections { equalize: ON }"},
@@ -44,7 +44,7 @@ constexpr NamedScheme kSchemes[] = {
      "layers { grid: 'int8' activations: DYNAMIC }"},
     {"int4", "4-bit weights in groups of 32 with error feedback, 8-bit activations",
      "layers { grid: 'int4'" OCTET_FOUR_BIT_GROUPS
-     "rounding: ERROR_FEEDBACK_ORDERED }" OCTET_IN_ORDER_AND_WIDE OCTET_KEEP_EIGHT_BITS},
+     "rounding: ERROR_FEEDBACK_ORDERED }" OCTET_BY_MEASUREMENT OCTET_KEEP_EIGHT_BITS},
     {"int4-nearest", "the same, rounded to nearest",
      "layers { grid: 'int4' group: 32 multiples: true }" OCTET_KEEP_EIGHT_BITS},
     {"int4-learned", "the same, with learned rounding",
@@ -85,7 +85,7 @@ constexpr NamedScheme kSchemes[] = {
      OCTET_KEEP_EIGHT_BITS},
 };
 #undef OCTET_FOUR_BIT_GROUPS
-#undef OCTET_IN_ORDER_AND_WIDE
+#undef OCTET_BY_MEASUREMENT
 #undef OCTET_KEEP_EIGHT_BITS
 
 // Keeps the first error of a text.
@@ -229,10 +229,10 @@ absl::Status ValidateRecipe(const Recipe& r) {
     return absl::InvalidArgumentError("recipe: calibration counts must not be negative");
   }
   const compression::v1::Corrections& set = r.corrections();
-  for (const auto value : {set.bias(), set.bias_measured(), set.equalize(), set.migrate(), set.sequential()}) {
+  for (const auto value : {set.bias(), set.bias_measured(), set.equalize(), set.migrate(), set.ensemble_temperature()}) {
     if (value == compression::v1::Corrections::WHERE_NEEDED) {
       return absl::InvalidArgumentError(
-          "recipe: WHERE_NEEDED is for reduced_range and wide_activations only, expected ON or OFF");
+          "recipe: WHERE_NEEDED is for sequential, reduced_range and wide_activations only, expected ON or OFF");
     }
   }
   if (set.wide_activations() == compression::v1::Corrections::ON) {
@@ -296,6 +296,28 @@ std::string Describe(const LayerScheme& s) {
   if (s.has_distribution()) absl::StrAppend(&text, s.distribution().has_local() ? " local distribution" : " distribution");
   if (s.activations() == LayerScheme::DYNAMIC) text += ", dynamic";
   return text;
+}
+
+std::vector<NamedOrder> OrdersOf(const Recipe& recipe) {
+  Recipe at_once = recipe;
+  at_once.mutable_corrections()->set_sequential(compression::v1::Corrections::OFF);
+  Recipe nearest = at_once;
+  bool differs = false;
+  const auto round = [&](LayerScheme* scheme) {
+    if (scheme->activations() == LayerScheme::KEEP_FLOAT || (!scheme->grid().empty() && scheme->grid() != "int8")) return;
+    if (!NeedsMoments(*scheme)) return;
+    differs = true;
+    scheme->set_rounding(LayerScheme::NEAREST);
+    scheme->clear_weighted();
+  };
+  round(nearest.mutable_layers());
+  for (compression::v1::Rule& rule : *nearest.mutable_rules()) round(rule.mutable_scheme());
+  Recipe in_order = recipe;
+  in_order.mutable_corrections()->set_sequential(compression::v1::Corrections::ON);
+  std::vector<NamedOrder> orders = {{"all layers at once", std::move(at_once)}};
+  if (differs) orders.push_back({"8-bit layers to nearest", std::move(nearest)});
+  orders.push_back({"in order", std::move(in_order)});
+  return orders;
 }
 
 }  // namespace octet::compress

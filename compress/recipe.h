@@ -40,6 +40,14 @@ absl::Status AddDistribution(double samples, int bits, Recipe* recipe);
 
 bool NeedsMoments(const LayerScheme& scheme);
 
+// What sequential: WHERE_NEEDED chooses from, without repetition: all layers at once, so with 8-bit layers rounded to nearest,
+// and in order; the names are for reports.
+struct NamedOrder {
+  std::string name;
+  Recipe recipe;
+};
+std::vector<NamedOrder> OrdersOf(const Recipe& recipe);
+
 }  // namespace octet::compress
 
 #endif  // OCTET_COMPRESS_RECIPE_H_

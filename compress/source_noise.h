@@ -22,12 +22,12 @@ namespace octet::compress {
 
 struct SourceNoise {
   graph::ValueId src = graph::kNoValue;
-  double noise = 0;          // e(v): of each output, noise power over its power; their mean
+  double noise = 0;          // e(v), see compress/output_noise.h
   double multiply_adds = 0;  // of the products that read it, one sample
 };
 
 // Measures each source of `products`, in order. `params` gives a value's 8-bit parameters. Of `indices` every sample is run
-// once a source. Errors: those of the samples and the engine.
+// once a source. Errors: kInvalidArgument without a sample; those of the samples and the engine.
 absl::StatusOr<std::vector<SourceNoise>> MeasureSources(const graph::Graph& graph, const std::vector<Product>& products,
                                                         const std::function<QuantParams(graph::ValueId)>& params,
                                                         data::SampleReader& samples, absl::Span<const int64_t> indices,
