@@ -39,6 +39,12 @@ absl::Span<const std::byte> BytesOfTensor(const Tensor& t) {
 
 int Sign(int step) { return step > 0 ? 1 : -1; }
 
+uint32_t ReversedBits(uint32_t x) {
+  uint32_t reversed = 0;
+  for (int bit = 0; bit < 32; ++bit) reversed = reversed << 1 | (x >> bit & 1);
+  return reversed;
+}
+
 }  // namespace
 
 absl::Status CheckAlternatives(const Value& weights) {
@@ -96,13 +102,15 @@ Tensor DrawCodes(const Value& weights, uint64_t seed, uint32_t sample) {
   auto bytes = std::make_shared<std::vector<std::byte>>(codes.data(), codes.data() + codes.size_bytes());
   const absl::Span<const std::byte> all = BytesOfTensor(steps);
   const uint64_t unit = uint64_t{1} << 32;
-  ElementRandom random(seed, weights.alternatives->stream, sample);
+  ElementRandom random(seed, weights.alternatives->stream, 0);
+  const uint32_t turn = ReversedBits(sample);
   for (int64_t i = 0; i < codes.num_elements(); ++i) {
     const int step = CodeAt(all, steps.dtype(), i);
     if (step == 0) continue;
     // u < p with u = bits / 2^32, in integers: exact, so that no rounding of a platform decides.
     const uint64_t limit = unit * static_cast<uint64_t>(std::abs(step));
-    if (uint64_t{random.Bits(static_cast<uint64_t>(i))} * 2 * static_cast<uint64_t>(LargestStep(steps.dtype())) >= limit) continue;
+    const uint32_t bits = random.Bits(static_cast<uint64_t>(i)) + turn;  // modulo 2^32
+    if (uint64_t{bits} * 2 * static_cast<uint64_t>(LargestStep(steps.dtype())) >= limit) continue;
     SetCode(absl::MakeSpan(*bytes), codes.dtype(), i, CodeAt(BytesOfTensor(codes), codes.dtype(), i) + Sign(step));
   }
   const std::byte* data = bytes->data();

@@ -5,6 +5,13 @@
 //
 // So the stored code is always the most probable one, a = 0 says that a weight is decided, and the most probable network
 // is the one that stands in the file. Codes are counted as they are stored: integers, or indices of levels.
+//
+// Sample t takes the alternative where u_t < P, u_t = u + r(t) mod 1, with u uniform in [0, 1), one number per weight, and
+// r(t) = 0, 1/2, 1/4, 3/4, 1/8, ... (van der Corput's sequence, the bits of t reversed). Each sample by itself is a draw of
+// independent weights. But the u_t of the first T = 2^k samples lie 1/T apart, so that an alternative of probability P comes
+// out in floor(T P) or ceil(T P) of them: the mean of their weights has a variance of at most gap^2 / (4 T^2) where that of
+// independent samples has gap^2 P (1 - P) / T.
+// Source: Cranley and Patterson, SIAM J. Numer. Anal. 13, 1976 (rotations of a sequence by a random number).
 #ifndef OCTET_GRAPH_DRAWS_H_
 #define OCTET_GRAPH_DRAWS_H_
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "graph/ensemble.h"
@@ -47,6 +48,47 @@ TEST(DrawCodes, TakesTheAlternativeAsOftenAsItsProbabilitySays) {
     }
     // 5 standard deviations of a binomial: one in a million fair generators; the seed is fixed.
     EXPECT_NEAR(moved / n, p, 5 * std::sqrt(p * (1 - p) / n)) << step;
+  }
+}
+
+// Of T = 2^k samples floor(T p) or ceil(T p) take the alternative, whatever the weight, and each sample as often
+// as p says.
+TEST(DrawCodes, SamplesOfOneWeightSpreadEvenly) {
+  for (const int step : {1, 20, -64, 100, 127}) {
+    const Value w = Weights(512, step);
+    const double p = AlternativeProbability(step, DType::kS8);
+    std::vector<int> taken(512 * 8, 0);
+    int samples = 0;
+    for (uint32_t t = 0; t < 16; ++t) {
+      const std::vector<int64_t> codes = DrawCodes(w, 5, t).ToS64();
+      for (size_t i = 0; i < taken.size(); ++i) taken[i] += codes[i] != 0;
+      const double share = static_cast<double>(std::count_if(codes.begin(), codes.end(), [](int64_t c) { return c != 0; })) / 4096;
+      EXPECT_NEAR(share, p, 5 * std::sqrt(p * (1 - p) / 4096)) << step << " sample " << t;
+      ++samples;
+      if ((samples & (samples - 1)) != 0) continue;
+      double total = 0;
+      for (int n : taken) {
+        EXPECT_GE(n, std::floor(samples * p)) << step << " of " << samples;
+        EXPECT_LE(n, std::ceil(samples * p)) << step << " of " << samples;
+        total += n;
+      }
+      const double f = samples * p - std::floor(samples * p);
+      EXPECT_NEAR(total / 4096, samples * p, 5 * std::sqrt(f * (1 - f) / 4096) + 1e-9) << step << " of " << samples;
+    }
+  }
+}
+
+// What alternatives of different weights do in one sample says nothing about each other.
+TEST(DrawCodes, WeightsAreIndependentInEverySample) {
+  const Value w = Weights(4096, 127);
+  for (uint32_t t = 0; t < 8; ++t) {
+    const std::vector<int64_t> codes = DrawCodes(w, 5, t).ToS64();
+    for (const size_t lag : {1, 2, 4, 8}) {
+      double together = 0;
+      const size_t pairs = codes.size() - lag;
+      for (size_t i = 0; i < pairs; ++i) together += codes[i] != 0 && codes[i + lag] != 0;
+      EXPECT_NEAR(together / static_cast<double>(pairs), 0.25, 5 * std::sqrt(0.25 * 0.75 / static_cast<double>(pairs))) << t << " " << lag;
+    }
   }
 }
 

@@ -66,8 +66,9 @@ def draw(model, sample):
         element = np.arange(len(steps), dtype=np.uint64)
         block = element // np.uint64(4)
         counter = np.stack([block & np.uint64(0xffffffff), block >> np.uint64(32),
-                            np.full_like(block, attributes["stream"]), np.full_like(block, sample)], 1)
+                            np.full_like(block, attributes["stream"]), np.zeros_like(block)], 1)
         random = philox(counter, SEED)[np.arange(len(steps)), (element % np.uint64(4)).astype(int)]
+        random = (random + np.uint64(int(f"{sample:032b}"[::-1], 2))) & np.uint64(0xffffffff)
         takes = random.astype(object) * 2 * 127 < 2 ** 32 * np.abs(steps).astype(object)
         packed = numpy_helper.to_array(tensors[decode.input[0]])
         per_byte = 8 // bits
