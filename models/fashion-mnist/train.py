@@ -3,10 +3,15 @@
 
     /usr/bin/python3 models/fashion-mnist/train.py --network base --out models/fashion-mnist/model.onnx
     /usr/bin/python3 models/fashion-mnist/train.py --network wide --out models/fashion-mnist-wide/model.onnx
+    /usr/bin/python3 models/fashion-mnist/train.py --network base --calibrate --out models/fashion-mnist/model.onnx
 
 The wide network is the first one and a second, larger branch of another layout side by side, their logits averaged. The branch
 is trained alone and loses the inner channels of its last block that matter least, so that both together stay below 4 million
 weights. Its weights are stored as f16 behind Casts to f32: half the file, and every runtime computes in f32.
+
+Label smoothing leaves a network less sure than it may be. So the logits are divided by the temperature that makes the held-out
+labels likeliest (Guo et al., arXiv:1706.04599), inside the last layer's weights: the classes stay, and probabilities
+are what they say. --calibrate does only that, to a file that was trained before.
 
 Packages: deploy/packages/train.list (Debian 13). Input "image" FLOAT [N,1,28,28], pixel / 255 and nothing else, so a
 client needs no constants; output "logits" FLOAT [N,10].
@@ -268,8 +273,10 @@ def fold_norms(net):
 
 def load_folded(make, path):
     """The network of an exported file, without BatchNorm."""
-    net = fold_norms(make())
-    tensors = {t.name.removesuffix(".f16"): onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    net, model = fold_norms(make()), onnx.load(path)
+    tensors = {t.name.removesuffix(".f16"): onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for name in ("classify.weight", "classify.bias"):  # logits as they were trained
+        tensors[name] = tensors[name].astype(np.float32) * np.float32(temperature_of(model))
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             key = name.replace(".body.", ".").replace(".conv.", ".").replace(".0.weight", ".weight").replace(".0.bias", ".bias")
@@ -305,14 +312,14 @@ class Average(nn.Module):
 
 
 def side_by_side(first, second, title):
-    """One model that averages the logits of two: names get prefixes, the classifiers are halved, an Add joins them."""
+    """One model that averages the logits of two, as they were trained: names get prefixes, an Add joins halved classifiers."""
     joined = onnx.ModelProto()
     joined.CopyFrom(second)
     del joined.graph.node[:], joined.graph.initializer[:]
     for prefix, model in (("first.", first), ("second.", second)):
         for tensor in model.graph.initializer:
             if tensor.name.startswith("classify."):
-                half = onnx.numpy_helper.to_array(tensor) / np.float32(2)
+                half = onnx.numpy_helper.to_array(tensor) * np.float32(temperature_of(model) / 2)
                 tensor.CopyFrom(onnx.numpy_helper.from_array(half.astype(np.float32), tensor.name))
             tensor.name = prefix + tensor.name
             joined.graph.initializer.append(tensor)
@@ -387,16 +394,61 @@ def export(net, path, network, first=None):
     os.replace(partial, path)
 
 
-def onnx_accuracy(path, x, y):
-    """Top-1 of the file in percent, by ONNX Runtime; for a process of its own, whose standard error it closes.
+def run_file(path, x):
+    """Logits of the file by ONNX Runtime; for a process of its own, whose standard error it closes.
 
     Debian's onnxruntime prints a complaint for every operator that it registers twice; exceptions reach the caller."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     import onnxruntime
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    hits = sum(np.count_nonzero(session.run(["logits"], {"image": x[i:i + 500]})[0].argmax(1) == y[i:i + 500])
-               for i in range(0, len(x), 500))
-    return 100.0 * hits / len(x)
+    return np.concatenate([session.run(["logits"], {"image": x[i:i + 500]})[0] for i in range(0, len(x), 500)])
+
+
+def onnx_logits(path, x):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return torch.from_numpy(pool.apply(run_file, (path, x.numpy()))).double()
+
+
+# ---- calibration ----
+
+def temperature_of(model):
+    """By what the file's logits were divided."""
+    return next((float(p.value) for p in model.metadata_props if p.key == "temperature"), 1.0)
+
+
+def best_temperature(logits, y):
+    """The t of least negative log likelihood of softmax(logits / t), to 1e-4: it is convex in 1 / t."""
+    low, high = 0.05, 20.0  # of 1 / t
+    loss = lambda inverse: F.cross_entropy(logits * inverse, y).item()
+    while high - low > 1e-5:
+        a, b = low + (high - low) / 3, high - (high - low) / 3
+        low, high = (low, b) if loss(a) < loss(b) else (a, high)
+    return round(2 / (low + high), 4)
+
+
+def calibration_error(logits, y, bins=15):
+    """Expected calibration error in percent over equal bins of the largest probability."""
+    confidence, label = logits.softmax(1).max(1)
+    index, hit = (confidence * bins).long().clamp(max=bins - 1), (label == y).double()
+    sums = torch.zeros(bins, dtype=torch.double).index_add(0, index, hit - confidence)
+    return 100.0 * sums.abs().sum().item() / len(y)
+
+
+def calibrate(path, x, y):
+    """Divides the file's logits by their temperature on (x, y), in the weights and biases of its classifiers."""
+    model = onnx.load(path)
+    if temperature_of(model) != 1.0:
+        raise SystemExit(f"{path}: its logits were divided by a temperature already")
+    t = best_temperature(onnx_logits(path, x), y)
+    for tensor in model.graph.initializer:
+        if re.search(r"(^|\.)classify\.(weight|bias)", tensor.name):
+            values = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array((values / np.float32(t)).astype(values.dtype), tensor.name))
+    model.metadata_props.add(key="temperature", value=str(t))
+    partial = path.with_suffix(".partial")
+    onnx.save(model, partial)
+    os.replace(partial, path)
+    return t
 
 
 def layers(path):
@@ -446,34 +498,13 @@ def keep_freed_memory():
     libc.mallopt(-1, 2 ** 31 - 1)  # M_TRIM_THRESHOLD
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=NETWORKS, default="base")
-    parser.add_argument("--out", type=pathlib.Path, required=True,
-                        help="ONNX file to write; README.md and metrics.json beside it are updated")
-    parser.add_argument("--first", type=pathlib.Path, default=pathlib.Path("models/fashion-mnist/model.onnx"),
-                        help="wide: the first network's file")
-    parser.add_argument("--branch", type=pathlib.Path, help="wide: the trained branch's file, written as OUT.branch.onnx, "
-                        "instead of training it")
-    parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("/usr/share/datasets/fashion-mnist"))
-    parser.add_argument("--epochs", type=int, help="default: the network's own number")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=0.15)
-    parser.add_argument("--weight-decay", type=float, default=5e-4)
-    parser.add_argument("--precision", choices=["f32", "bf16"], default="bf16", help="of the training arithmetic")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    network = NETWORKS[options.network]
-    options.epochs = options.epochs or network["epochs"]
-    keep_freed_memory()
-    torch.manual_seed(options.seed)
-    split = load_split(options.data)
+def make(options, network, split):
+    """Trains and exports to options.out: (record, network)."""
     if options.branch:
         net, record = load_folded(network["make"], options.branch), {}
     else:
         net, record = train(split, options)
     minutes = time.process_time() / 60
-
     if options.network == "wide":
         if not options.branch:
             export(net, options.out.with_suffix(".branch.onnx"), network)
@@ -487,27 +518,65 @@ def main():
         export(branch, options.out, network, options.first)
     else:
         export(net, options.out, network)
-    x, y = to_input(split["test"][0]), split["test"][1]
-    torch_top1 = accuracy(net, x, torch.from_numpy(y).long())
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        onnx_top1 = pool.apply(onnx_accuracy, (options.out, x.numpy(), y))
-    print(f"test: torch {torch_top1:.2f} %, ONNX file in ONNX Runtime {onnx_top1:.2f} %")
+    return {"test_top1_percent": None, "test_images": len(split["test"][1]), **record,
+            "train_images": len(split["train"][0]), "held_out_images": HELD_OUT, "seed": options.seed,
+            "epochs": options.epochs, "batch": options.batch, "training_arithmetic": options.precision,
+            "cpu_minutes": minutes, "cpu": cpu_name(), "torch": torch.__version__}, net
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, default="base")
+    parser.add_argument("--out", type=pathlib.Path, required=True,
+                        help="ONNX file to write; README.md and metrics.json beside it are updated")
+    parser.add_argument("--first", type=pathlib.Path, default=pathlib.Path("models/fashion-mnist/model.onnx"),
+                        help="wide: the first network's file")
+    parser.add_argument("--branch", type=pathlib.Path, help="wide: the trained branch's file, written as OUT.branch.onnx, "
+                        "instead of training it")
+    parser.add_argument("--calibrate", action="store_true",
+                        help="only divide the logits of the file --out by their temperature on the held-out images")
+    parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("/usr/share/datasets/fashion-mnist"))
+    parser.add_argument("--epochs", type=int, help="default: the network's own number")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=0.15)
+    parser.add_argument("--weight-decay", type=float, default=5e-4)
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="bf16", help="of the training arithmetic")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    network = NETWORKS[options.network]
+    options.epochs = options.epochs or network["epochs"]
+    keep_freed_memory()
+    torch.manual_seed(options.seed)
+    split = load_split(options.data)
+    held_x, held_y = to_input(split["held_out"][0]), torch.from_numpy(split["held_out"][1]).long()
+    x, y = to_input(split["test"][0]), torch.from_numpy(split["test"][1]).long()
+    metrics_file, torch_top1 = options.out.parent / "metrics.json", None
+    if options.calibrate:
+        record = json.loads(metrics_file.read_text())
+    else:
+        record, net = make(options, network, split)
+        torch_top1 = accuracy(net, x, y)
+
+    logits = onnx_logits(options.out, x)
+    record["test_top1_percent"] = onnx_top1 = 100.0 * (logits.argmax(1) == y).double().mean().item()
+    record["test_calibration_error_percent_before_temperature"] = calibration_error(logits, y)
     # Ties that rounding decides: one image, and some more where weights became f16.
-    if abs(torch_top1 - onnx_top1) > (0.11 if network["storage"] == "f16" else 0.011):
-        raise SystemExit("the exported file does not do what the trained network does")
+    if torch_top1 is not None and abs(torch_top1 - onnx_top1) > (0.11 if network["storage"] == "f16" else 0.011):
+        raise SystemExit(f"the exported file does not do what the trained network does: {onnx_top1:.2f}, {torch_top1:.2f} %")
+    record["temperature"] = calibrate(options.out, held_x, held_y)
+    logits = onnx_logits(options.out, x)
+    record["test_top1_percent"] = 100.0 * (logits.argmax(1) == y).double().mean().item()
+    record["test_calibration_error_percent"] = calibration_error(logits, y)
+    print(f"test: {onnx_top1:.2f} %, behind the temperature {record['test_top1_percent']:.2f} %")
 
     rows = layers(options.out)
-    metrics = {"test_top1_percent": onnx_top1, "test_images": len(y), **record,
-               "train_images": len(split["train"][0]), "held_out_images": HELD_OUT, "seed": options.seed,
-               "epochs": options.epochs, "batch": options.batch, "training_arithmetic": options.precision,
-               "cpu_minutes": minutes, "cpu": cpu_name(), "torch": torch.__version__,
-               "weights": sum(r[3] for r in rows), "multiply_adds_an_image": sum(r[4] for r in rows),
+    record |= {"weights": sum(r[3] for r in rows), "multiply_adds_an_image": sum(r[4] for r in rows),
                "file_bytes": options.out.stat().st_size}
-    (options.out.parent / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    metrics_file.write_text(json.dumps(record, indent=2) + "\n")
     card = options.out.parent / "README.md"
     if card.exists():
-        write_card(card, metrics, rows)
-    print(json.dumps(metrics, indent=2))
+        write_card(card, record, rows)
+    print(json.dumps(record, indent=2))
 
 
 if __name__ == "__main__":
