@@ -8,7 +8,8 @@
 //   <output>_mutual_information   H(mean_t p_t) - mean_t H(p_t): the part of it that comes from not knowing the weights
 // and of an output of values, with x_t the samples' results:
 //   <output>                      mean_t x_t
-//   <output>_std                  sqrt(sum_t (x_t - mean)^2 / (T - 1)), shape of the output
+//   <output>_std                  sqrt(sum_t (x_t - mean)^2 / (T - 1)), shape of the output; as samples spread evenly
+//                                 (graph/draws.h) that is up to sqrt(T / (T - 1)) too large
 // p_t is softmax(logits_t / temperature), a temperature of 1 unless the file says otherwise (kTemperatures).
 // Source of the split: Depeweg et al., arXiv:1710.07283, section 3.
 #ifndef OCTET_GRAPH_ENSEMBLE_H_
