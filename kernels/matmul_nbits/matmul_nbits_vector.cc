@@ -436,6 +436,25 @@ NBitsUnpackColumnsFn UnpackColumnsOf(NBitsFormat format) {
 
 // ---- tiles times rows
 
+// Quads for all columns, and sum += four-way products: in place and in the order they are written where the set has an
+// instruction for it. With intrinsics GCC 14 copies every sum back and forth between two registers, loads all broadcasts
+// first, and spills what then finds no place.
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+HWY_INLINE hn::Vec<U8> BroadcastInOrder(const uint8_t* src) {
+  hn::Vec<U8> quad;
+  asm volatile("vpbroadcastd %1, %0" : "=v"(quad.raw) : "m"(*reinterpret_cast<const uint8_t(*)[4]>(src)));
+  return quad;
+}
+HWY_INLINE void Accumulate(hn::Vec<I32>& sum, hn::Vec<U8> src, VI8 weights) {
+  asm volatile("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(src.raw), "v"(weights.raw));
+}
+#else
+HWY_INLINE hn::Vec<U8> BroadcastInOrder(const uint8_t* src) { return BroadcastQuad(src); }
+HWY_INLINE void Accumulate(hn::Vec<I32>& sum, hn::Vec<U8> src, VI8 weights) {
+  sum = hn::SumOfMulQuadAccumulate(I32(), src, weights, sum);
+}
+#endif
+
 // kR rows times kV vectors of columns: accumulators of all stay in registers (6 x 2 of them,
 // twice).
 template <int kR, int kV>
@@ -465,10 +484,8 @@ HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
         VI8 weights[kV];
         HWY_UNROLL(8) for (int v = 0; v < kV; ++v) weights[v] = hn::LoadU(I8(), w + v * kBytes);
         HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
-          const auto a = BroadcastQuad(s + r * src_stride);
-          HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
-            sum[r][v] = hn::SumOfMulQuadAccumulate(d, a, weights[v], sum[r][v]);
-          }
+          const auto a = BroadcastInOrder(s + r * src_stride);
+          HWY_UNROLL(8) for (int v = 0; v < kV; ++v) Accumulate(sum[r][v], a, weights[v]);
         }
       }
     }
@@ -486,7 +503,51 @@ HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
   }
 }
 
-constexpr int64_t kRows = 6;  // of a block
+// The same for long groups: only integer sums stay in registers (6 x 4 of them), so that a broadcast serves four vectors.
+template <int kR, int kV>
+HWY_INLINE void MultiplyWideBlock(const NBitsTile& tile, int64_t column, const uint8_t* HWY_RESTRICT src,
+                                  int64_t src_stride, float* HWY_RESTRICT acc) {
+  const I32 d;
+  const F32 df;
+  const int64_t quad_bytes = tile.width * 4;
+  const int8_t* w = tile.weights + column * 4;
+  const float* scales = tile.scales + column;
+  for (int64_t k = 0; k < tile.depth; k += tile.group, scales += tile.width) {
+    hn::Vec<I32> sum[kR][kV];
+    HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+      HWY_UNROLL(8) for (int v = 0; v < kV; ++v) sum[r][v] = hn::Zero(d);
+    }
+    const uint8_t* s = src + k;
+    const uint8_t* const end = s + std::min(tile.group, tile.depth - k);
+    for (; s < end; w += quad_bytes, s += 4) {
+      VI8 weights[kV];
+      HWY_UNROLL(8) for (int v = 0; v < kV; ++v) weights[v] = hn::LoadU(I8(), w + v * kBytes);
+      HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+        const auto a = BroadcastInOrder(s + r * src_stride);
+        HWY_UNROLL(8) for (int v = 0; v < kV; ++v) Accumulate(sum[r][v], a, weights[v]);
+      }
+    }
+    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
+      const auto scale = hn::LoadU(df, scales + v * kLanes);
+      HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+        float* to = acc + r * kNBitsAccStride + column + v * kLanes;
+        hn::StoreU(hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, hn::LoadU(df, to)), df, to);
+      }
+    }
+  }
+}
+
+constexpr int64_t kRows = 6;            // of a block
+constexpr int64_t kLongGroup = 128;     // from here on reals need not stay in registers
+
+template <int kR, int kV>
+HWY_INLINE void MultiplyBlockOf(const NBitsTile& tile, int64_t column, const uint8_t* src, int64_t src_stride, float* acc) {
+  if constexpr (kV == 4) {
+    MultiplyWideBlock<kR, kV>(tile, column, src, src_stride, acc);
+  } else {
+    MultiplyBlock<kR, kV>(tile, column, src, src_stride, acc);
+  }
+}
 
 template <int kV>
 HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_t* src,
@@ -499,17 +560,17 @@ HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_
     float* a = acc + begin * kNBitsAccStride;
     switch (count) {
       case 6:
-        MultiplyBlock<6, kV>(tile, column, s, src_stride, a);
+        MultiplyBlockOf<6, kV>(tile, column, s, src_stride, a);
         break;
       case 5:
-        MultiplyBlock<5, kV>(tile, column, s, src_stride, a);
+        MultiplyBlockOf<5, kV>(tile, column, s, src_stride, a);
         break;
       case 4:
-        MultiplyBlock<4, kV>(tile, column, s, src_stride, a);
+        MultiplyBlockOf<4, kV>(tile, column, s, src_stride, a);
         break;
       default:
         for (int64_t r = 0; r < count; ++r) {
-          MultiplyBlock<1, kV>(tile, column, s + r * src_stride, src_stride,
+          MultiplyBlockOf<1, kV>(tile, column, s + r * src_stride, src_stride,
                                a + r * kNBitsAccStride);
         }
     }
@@ -522,6 +583,11 @@ void MultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src_stride,
   const int64_t columns = (tile.width + 2 * kLanes - 1) / (2 * kLanes);
   NBitsPrefetch prefetch(tile, columns * ((rows + kRows - 1) / kRows));
   int64_t column = 0;
+  if (kLanes == 16 && tile.group >= kLongGroup) {
+    for (; column + 4 * kLanes <= tile.width; column += 4 * kLanes) {
+      MultiplyRows<4>(tile, column, src, src_stride, rows, acc, prefetch);
+    }
+  }
   for (; column + 2 * kLanes <= tile.width; column += 2 * kLanes) {
     MultiplyRows<2>(tile, column, src, src_stride, rows, acc, prefetch);
   }
