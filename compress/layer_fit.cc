@@ -16,7 +16,7 @@ namespace {
 using graph::Graph;
 using graph::ValueId;
 
-constexpr double kDamping = 0.01;  // of the corrected target, as of rounding
+constexpr double kTargetDamping = 0.01;  // where the scheme says nothing; as of rounding
 
 std::string NoteOf(const Product& product, const LayerScheme& scheme, const LocalFitReport& report) {
   return absl::StrFormat("%s: local reparameterisation moved %d of %d channels; error behind the activation, on rows held "
@@ -76,7 +76,8 @@ absl::Status CompressLayer(const Graph& reference, const Product& product, const
   if (!paired.cross.empty()) {
     // The bias below is right on average; learned rounding counts on it, and so may its target.
     const Means means = scheme.rounding() == LayerScheme::LEARNED ? Means::kCentred : Means::kPlain;
-    OCTET_ASSIGN_OR_RETURN(target, CorrectedTarget(own, paired, kDamping, means));
+    const double damping = scheme.target_damping() > 0 ? scheme.target_damping() : kTargetDamping;
+    OCTET_ASSIGN_OR_RETURN(target, CorrectedTarget(own, paired, damping, means));
     inputs.target = &target;
   }
   OCTET_ASSIGN_OR_RETURN(QuantizedMatrix weights, QuantizeWeights(*working, product, scheme, inputs));

@@ -115,6 +115,31 @@ TEST(SequentialWhereNeeded, TakesTheOrderOfLeastNoise) {
   EXPECT_TRUE(in_order && at_once) << "the seeds ask for one order only: this test says nothing";
 }
 
+// Codes of the last layer, in order and rounded to nearest, so that nothing but its target decides them.
+std::vector<int64_t> LastCodes(const Network& net, const std::string& damping, const std::string& sequential) {
+  MemorySamples samples(net.samples);
+  const absl::StatusOr<CompressResult> result = Compress(
+      net.m.g, samples,
+      *ParseRecipe(absl::StrCat("layers { grid: 'int8' ", damping, " } corrections { sequential: ", sequential, " }")), {});
+  EXPECT_TRUE(result.ok()) << result.status();
+  if (!result.ok()) return {};
+  const graph::Graph& g = result->graph;
+  const graph::Node* last = nullptr;
+  for (const graph::Node& node : g.nodes) {
+    if (node.op == "Gemm" || node.op == "MatMul") last = &node;
+  }
+  return g.value(last->inputs[1]).data->ToS64();
+}
+
+TEST(TargetDamping, HoldsWeightsToTheFloatOnes) {
+  const Network net(3);
+  const std::vector<int64_t> plain = LastCodes(net, "", "OFF"), corrected = LastCodes(net, "", "ON");
+  ASSERT_FALSE(plain.empty());
+  EXPECT_NE(corrected, plain) << "nothing to correct: this test says nothing";
+  EXPECT_EQ(LastCodes(net, "target_damping: 1e6", "ON"), plain);
+  EXPECT_EQ(LastCodes(net, "target_damping: 0.01", "ON"), corrected) << "the default";
+}
+
 TEST(OrdersOf, NearestIsNoContenderWhereNothingIsFitted) {
   std::vector<std::string> names;
   for (const NamedOrder& order : OrdersOf(*ParseRecipe("layers { grid: 'int8' }"))) names.push_back(order.name);

@@ -36,7 +36,7 @@ struct NamedScheme {
 
 constexpr NamedScheme kSchemes[] = {
     {"int8", "8-bit weights per channel and activations; rounding and order of layers as held-back samples say",
-     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED }" OCTET_BY_MEASUREMENT},
+     "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED target_damping: 0.1 }" OCTET_BY_MEASUREMENT},
     {"int8-nearest", "the same grid, all layers at once and rounded to nearest: the fastest to make", "layers { grid: 'int8' }"},
     {"int8-data-free", "int8 without samples: ranges from BatchNormalization, layers equalized, biases corrected analytically",
      "layers { grid: 'int8' } corrections { equalize: ON }"},
@@ -141,6 +141,9 @@ absl::Status ValidateScheme(const LayerScheme& s, absl::string_view where) {
   if (grid->vector > 1 && s.rounding() > LayerScheme::NEAREST) return bad("grid ", s.grid(), " rounds to nearest only");
   if (s.draws() != 0 && s.rounding() != LayerScheme::STOCHASTIC) return bad("draws without STOCHASTIC rounding");
   if (s.draws() < 0 || s.draws() > 1024) return bad("draws ", s.draws(), ", expected 1 to 1024");
+  if (!(s.target_damping() >= 0 && s.target_damping() <= 1e6)) {
+    return bad("target_damping ", s.target_damping(), ", expected 0 to 1000000");
+  }
   if (!s.has_distribution()) return absl::OkStatus();
   const double samples = s.distribution().samples();
   const int bits = s.distribution().bits();
@@ -309,6 +312,7 @@ std::vector<NamedOrder> OrdersOf(const Recipe& recipe) {
     differs = true;
     scheme->set_rounding(LayerScheme::NEAREST);
     scheme->clear_weighted();
+    scheme->clear_target_damping();
   };
   round(nearest.mutable_layers());
   for (compression::v1::Rule& rule : *nearest.mutable_rules()) round(rule.mutable_scheme());

@@ -66,6 +66,7 @@ TEST(Recipe, RefusalsNameFieldAndRule) {
   EXPECT_THAT(refusal("layers { grid: 'int4' distribution { samples: 2 local {} } }"), HasSubstr("ternary or binary"));
   EXPECT_THAT(refusal("layers { grid: 'ternary' distribution { samples: 2 local {} } }"), HasSubstr("sequential"));
   EXPECT_THAT(refusal("layers { grid: 'ternary' distribution { samples: 2 local { steps: -1 } } }"), HasSubstr("-1 steps"));
+  EXPECT_THAT(refusal("layers { target_damping: -0.5 }"), HasSubstr("target_damping -0.5"));
   EXPECT_THAT(refusal("layers { multiples: true }"), HasSubstr("multiples without a group"));
   EXPECT_THAT(refusal("layers { grid 'int8' }\n"), HasSubstr("line 1"));
   EXPECT_THAT(refusal("ranges { method: 'kl' }"), HasSubstr("kl"));
@@ -85,12 +86,12 @@ TEST(Target, ReadsTermsWithUnits) {
   }
 }
 
-TEST(Recipe, OnlyTheRangeOfWeightsIsReducedWhereNeeded) {
-  EXPECT_TRUE(ParseRecipe("corrections { reduced_range: WHERE_NEEDED wide_activations: WHERE_NEEDED }").ok());
+TEST(Recipe, OnlyWhatIsMeasuredIsDoneWhereNeeded) {
+  EXPECT_TRUE(ParseRecipe("corrections { reduced_range: WHERE_NEEDED wide_activations: WHERE_NEEDED sequential: WHERE_NEEDED }").ok());
   EXPECT_FALSE(ParseRecipe("corrections { wide_activations: ON }").ok());
   const absl::Status status = ParseRecipe("corrections { equalize: WHERE_NEEDED }").status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));
-  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("reduced_range and wide_activations only"));
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("sequential, reduced_range and wide_activations only"));
 }
 
 }  // namespace
