@@ -45,7 +45,8 @@ struct ExpectedError {
   double mean = 0;      // of the mean of all samples: E[((e - d)^T x - e^T m)^2]
   double variance = 0;  // sum_c G_cc v_c of one sample
 
-  double OfSamples(double t) const { return mean + variance / t; }  // of the mean of t samples
+  // Of the mean of t samples that are drawn independently; those of an ensemble spread evenly (graph/draws.h) and err less.
+  double OfSamples(double t) const { return mean + variance / t; }
 };
 // Per row. Requires: the moments have a Gram matrix or diagonals; m has steps.
 std::vector<ExpectedError> ExpectedErrors(const WeightMatrix& weights, const Moments& moments, const QuantizedMatrix& m);

@@ -82,6 +82,7 @@ absl::Status WriteSamples(const std::string& path, const std::vector<Tensor>& sa
 absl::StatusOr<compress::Recipe> RecipeOf(const std::string& scheme) {
   if (absl::EndsWith(scheme, kEnsembles)) {
     OCTET_ASSIGN_OR_RETURN(compress::Recipe recipe, RecipeOf(scheme.substr(0, scheme.size() - kEnsembles.size())));
+    if (recipe.layers().has_distribution()) return recipe;
     OCTET_RETURN_IF_ERROR(compress::AddDistribution(absl::GetFlag(FLAGS_distribution),
                                                     absl::GetFlag(FLAGS_distribution_bits), &recipe));
     return recipe;
