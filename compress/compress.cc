@@ -515,16 +515,19 @@ absl::StatusOr<Graph> Compressor::ApplyBest(Recipe* recipe) {
   std::vector<std::string> found;
   for (const auto& [name, tried] : OrdersOf(*recipe)) {
     OCTET_ASSIGN_OR_RETURN(Graph graph, Apply(tried));
-    OCTET_ASSIGN_OR_RETURN(const double noise, outputs.Of(graph));
-    found.push_back(absl::StrFormat("%s %.2f dB", name, SqnrDb(1, noise)));
-    if (best.has_value() && noise >= least) continue;
-    least = noise;
+    OCTET_ASSIGN_OR_RETURN(const OutputNoise::Difference now, outputs.Of(graph));
+    const double difference = outputs.has_classes() ? now.divergence : now.noise;
+    found.push_back(outputs.has_classes() ? absl::StrFormat("%s %.3g nats", name, now.divergence)
+                                          : absl::StrFormat("%s %.2f dB", name, SqnrDb(1, now.noise)));
+    if (best.has_value() && difference >= least) continue;
+    least = difference;
     best = Contender{tried, std::move(graph), run_notes_, run_traps_};
   }
   *recipe = std::move(best->recipe);
   run_notes_ = std::move(best->notes);
   run_traps_ = std::move(best->traps);
-  run_notes_.push_back(absl::StrCat("outputs on held-back samples, about their mean: ", absl::StrJoin(found, ", ")));
+  run_notes_.push_back(absl::StrCat(outputs.has_classes() ? "classes of held-back samples differ: " : "outputs on held-back samples, about their mean: ",
+                                      absl::StrJoin(found, ", ")));
   return std::move(best->graph);
 }
 

@@ -10,21 +10,13 @@
 #include "base/status.h"
 #include "compress/compare.h"
 #include "compress/observe.h"
+#include "compress/softmax.h"
 #include "graph/draws.h"
 
 namespace octet::compress {
 namespace {
 
 constexpr int kMostDraws = 8;
-constexpr float kLeastProbability = 1e-30f;  // as graph/ensemble.cc has it
-
-// softmax(row / t), in place of `p`.
-void Softmax(const float* row, double t, std::vector<double>* p) {
-  double largest = row[0], sum = 0;
-  for (size_t c = 0; c < p->size(); ++c) largest = std::max<double>(largest, row[c]);
-  for (size_t c = 0; c < p->size(); ++c) sum += (*p)[c] = std::exp((row[c] - largest) / t);
-  for (double& x : *p) x /= sum;
-}
 
 double CrossEntropy(absl::Span<const float> reference, absl::Span<const std::vector<float>> draws, size_t classes, double t) {
   std::vector<double> q(classes), p(classes), mean(classes);
@@ -45,14 +37,12 @@ double CrossEntropy(absl::Span<const float> reference, absl::Span<const std::vec
 absl::StatusOr<std::vector<float>> Answers(const graph::Graph& graph, data::SampleReader& samples,
                                            const std::vector<int64_t>& indices, int threads) {
   OCTET_ASSIGN_OR_RETURN(const auto observer, Observer::Create(graph, {}, threads));
-  const bool probabilities = std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const graph::Node& n) {
-    return n.op == "Softmax" && n.outputs[0] == graph.outputs[0];
-  });
+  const bool probabilities = GivesProbabilities(graph);
   std::vector<float> out;
   for (int64_t i : indices) {
     OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples.Read(i));
     OCTET_RETURN_IF_ERROR(observer->Run(sample));
-    for (float x : observer->output(0)) out.push_back(probabilities ? std::log(std::max(x, kLeastProbability)) : x);
+    for (float x : observer->output(0)) out.push_back(ScoreOf(x, probabilities));
   }
   return out;
 }

@@ -2,10 +2,13 @@
 #include "compress/output_noise.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/status.h"
+#include "compress/compare.h"
 #include "compress/observe.h"
+#include "compress/softmax.h"
 
 namespace octet::compress {
 namespace {
@@ -35,6 +38,25 @@ std::vector<double> Powers(const std::vector<std::vector<std::vector<float>>>& o
   return powers;
 }
 
+// Sum over rows of `classes` outputs of the divergence.
+double Divergences(absl::Span<const float> reference, absl::Span<const float> changed, size_t classes, bool probabilities) {
+  std::vector<double> p(classes), q(classes);
+  std::vector<float> scores(classes);
+  const auto softmax = [&](const float* row, std::vector<double>* to) {
+    for (size_t c = 0; c < classes; ++c) scores[c] = ScoreOf(row[c], probabilities);
+    Softmax(scores.data(), 1, to);
+  };
+  double sum = 0;
+  for (size_t at = 0; at + classes <= reference.size(); at += classes) {
+    softmax(reference.data() + at, &p);
+    softmax(changed.data() + at, &q);
+    for (size_t c = 0; c < classes; ++c) {
+      if (p[c] > 0) sum += p[c] * std::log(p[c] / std::max<double>(q[c], kLeastProbability));
+    }
+  }
+  return sum;
+}
+
 }  // namespace
 
 absl::StatusOr<OutputNoise> OutputNoise::Create(const graph::Graph& reference, data::SampleReader& samples,
@@ -42,6 +64,8 @@ absl::StatusOr<OutputNoise> OutputNoise::Create(const graph::Graph& reference, d
   OutputNoise noise(samples);
   noise.indices_.assign(indices.begin(), indices.end());
   noise.threads_ = threads;
+  noise.classes_ = ClassesOf(reference.value(reference.outputs[0]));
+  noise.probabilities_ = GivesProbabilities(reference);
   OCTET_ASSIGN_OR_RETURN(const auto observer, Observer::Create(reference, {}, threads));
   for (int64_t i : indices) {
     OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples.Read(i));
@@ -55,9 +79,10 @@ absl::StatusOr<OutputNoise> OutputNoise::Create(const graph::Graph& reference, d
   return noise;
 }
 
-absl::StatusOr<double> OutputNoise::Of(graph::Graph changed) const {
+absl::StatusOr<OutputNoise::Difference> OutputNoise::Of(graph::Graph changed) const {
   OCTET_ASSIGN_OR_RETURN(const auto observer, Observer::Create(std::move(changed), {}, threads_));
   std::vector<double> noise(power_.size(), 0);
+  double divergence = 0, rows = 0;
   for (size_t s = 0; s < indices_.size(); ++s) {
     OCTET_ASSIGN_OR_RETURN(const data::Sample sample, samples_->Read(indices_[s]));
     OCTET_RETURN_IF_ERROR(observer->Run(sample));
@@ -70,13 +95,17 @@ absl::StatusOr<double> OutputNoise::Of(graph::Graph changed) const {
         const double d = static_cast<double>(expected[k]) - (same ? found[k] : 0.0f);
         noise[o] += d * d;
       }
+      if (o > 0 || classes_ == 0 || !same) continue;
+      divergence += Divergences(expected, found, static_cast<size_t>(classes_), probabilities_);
+      rows += static_cast<double>(expected.size()) / static_cast<double>(classes_);
     }
   }
-  double mean = 0;
+  Difference difference;
+  if (rows > 0) difference.divergence = divergence / rows;
   for (size_t o = 0; o < noise.size(); ++o) {
-    if (power_[o] > 0) mean += noise[o] / power_[o] / static_cast<double>(noise.size());
+    if (power_[o] > 0) difference.noise += noise[o] / power_[o] / static_cast<double>(noise.size());
   }
-  return mean;
+  return difference;
 }
 
 std::vector<int64_t> Spread(absl::Span<const int64_t> indices, size_t most) {

@@ -1,9 +1,13 @@
-// The noise of changed forms of a network at its outputs, relative to what the outputs have to say.
+// How far changed forms of a network are from it at its outputs, relative to what the outputs have to say.
 //
-//   e = mean over outputs of  sum_s |f_s - c_s|^2 / P,   P = sum over elements of S / (S - 1) (sum_s f_s^2 - (sum_s f_s)^2 / S)
+//   noise e = mean over outputs of  sum_s |f_s - c_s|^2 / P,   P = sum over elements of S / (S - 1) (sum_s f_s^2 - (sum_s f_s)^2 / S)
 //
 // f_s and c_s are the float network's and the changed one's output for sample s of S: P is the power of what differs between
 // samples; a detector's many boxes without an object would drown it. With one sample only: its own power.
+//
+//   divergence = mean over rows of sum_k p_k log(p_k / q_k),   p and q = softmax of the float and the changed network's scores
+//
+// of an output 0 of classes: noise on classes that nobody takes for an answer does not count there.
 #ifndef OCTET_COMPRESS_OUTPUT_NOISE_H_
 #define OCTET_COMPRESS_OUTPUT_NOISE_H_
 
@@ -24,9 +28,14 @@ class OutputNoise {
   static absl::StatusOr<OutputNoise> Create(const graph::Graph& reference, data::SampleReader& samples,
                                             absl::Span<const int64_t> indices, int threads);
 
-  // e of a network with the same outputs in the same order. An output whose size differs counts as zeros; one without power
+  struct Difference {
+    double noise = 0;
+    double divergence = 0;  // nats; 0 where output 0 is no rows of class scores
+  };
+  // Of a network with the same outputs in the same order. An output whose size differs counts as zeros; one without power
   // not at all.
-  absl::StatusOr<double> Of(graph::Graph changed) const;
+  absl::StatusOr<Difference> Of(graph::Graph changed) const;
+  bool has_classes() const { return classes_ > 0; }
 
  private:
   explicit OutputNoise(data::SampleReader& samples) : samples_(&samples) {}
@@ -34,6 +43,8 @@ class OutputNoise {
   data::SampleReader* samples_;
   std::vector<int64_t> indices_;
   int threads_ = 1;
+  int64_t classes_ = 0;         // of output 0; 0: it has none
+  bool probabilities_ = false;  // it gives them, not scores
   std::vector<std::vector<std::vector<float>>> outputs_;  // [sample][output]
   std::vector<double> power_;                             // P, per output
 };

@@ -64,7 +64,8 @@ absl::StatusOr<std::vector<SourceNoise>> MeasureSources(const graph::Graph& grap
   for (SourceNoise& source : sources) {
     OCTET_RETURN_IF_ERROR(Tick(options, "measuring activations", done++, static_cast<int64_t>(sources.size())));
     OCTET_ASSIGN_OR_RETURN(graph::Graph rounded, RoundOnly(graph, products, source.src, params(source.src)));
-    OCTET_ASSIGN_OR_RETURN(source.noise, outputs.Of(std::move(rounded)));
+    OCTET_ASSIGN_OR_RETURN(const OutputNoise::Difference found, outputs.Of(std::move(rounded)));
+    source.noise = found.noise;
   }
   return sources;
 }
