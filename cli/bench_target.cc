@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/parallel_for.h"
+#include "base/release_team.h"
 #include "base/status.h"
 #include "cli/inputs.h"
 #include "client/client.h"
@@ -80,6 +81,7 @@ class EngineTarget final : public BenchTarget {
       OCTET_RETURN_IF_ERROR(RunOne(*context, 0));
       contexts_.push_back(std::move(context));
     }
+    ReleaseTeam();  // that the workers' teams may wait awake
     for (const auto& context : contexts_) workers_.emplace_back([this, c = context.get()] { Work(*c); });
     return absl::OkStatus();
   }

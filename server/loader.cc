@@ -7,6 +7,8 @@
 
 #include <utility>
 
+#include "base/release_team.h"
+
 namespace octet::server {
 namespace {
 constexpr int kNiceness =
@@ -47,6 +49,7 @@ void Loader::Work() {
       tasks_.pop_front();
     }
     std::move(task)();
+    ReleaseTeam();  // that the slots' teams may wait awake
   }
 }
 
