@@ -500,7 +500,7 @@ absl::StatusOr<Graph> Compressor::Apply(const Recipe& recipe) {
   return working;
 }
 
-absl::StatusOr<Graph> Compressor::ApplyBest(Recipe* recipe) {
+absl::StatusOr<Graph> Compressor::ApplyBest(Recipe* recipe, std::string* note) {
   if (recipe->corrections().sequential() != Corrections::WHERE_NEEDED) return Apply(*recipe);
   struct Contender {
     Recipe recipe;
@@ -519,15 +519,16 @@ absl::StatusOr<Graph> Compressor::ApplyBest(Recipe* recipe) {
     const double difference = outputs.has_classes() ? now.divergence : now.noise;
     found.push_back(outputs.has_classes() ? absl::StrFormat("%s %.3g nats", name, now.divergence)
                                           : absl::StrFormat("%s %.2f dB", name, SqnrDb(1, now.noise)));
-    if (best.has_value() && difference >= least) continue;
+    if (best.has_value() && !(difference < least)) continue;
     least = difference;
     best = Contender{tried, std::move(graph), run_notes_, run_traps_};
   }
   *recipe = std::move(best->recipe);
   run_notes_ = std::move(best->notes);
   run_traps_ = std::move(best->traps);
-  run_notes_.push_back(absl::StrCat(outputs.has_classes() ? "classes of held-back samples differ: " : "outputs on held-back samples, about their mean: ",
-                                      absl::StrJoin(found, ", ")));
+  *note = absl::StrCat(outputs.has_classes() ? "classes of held-back samples differ: "
+                                             : "outputs on held-back samples, about their mean: ",
+                       absl::StrJoin(found, ", "));
   return std::move(best->graph);
 }
 
@@ -535,11 +536,11 @@ absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   OCTET_RETURN_IF_ERROR(ValidateRecipe(recipe));
   CompressResult result;
   result.recipe = recipe;
-  std::string wide_note;
+  std::string wide_note, order_note;
   if (recipe.corrections().wide_activations() == Corrections::WHERE_NEEDED) {
     OCTET_ASSIGN_OR_RETURN(result.recipe, WithWideActivations(recipe, &wide_note));
   }
-  OCTET_ASSIGN_OR_RETURN(Graph working, ApplyBest(&result.recipe));
+  OCTET_ASSIGN_OR_RETURN(Graph working, ApplyBest(&result.recipe, &order_note));
   if (recipe.corrections().reduced_range() == Corrections::WHERE_NEEDED) {
     const int before = result.recipe.rules_size();
     result.recipe = WithReducedRange(result.recipe, working);
@@ -557,7 +558,9 @@ absl::StatusOr<CompressResult> Compressor::Run(const Recipe& recipe) {
   OCTET_RETURN_IF_ERROR(working.Validate());
   if (IsOn(recipe.corrections().ensemble_temperature(), false)) OCTET_RETURN_IF_ERROR(AddTemperatures(&working));
   report.notes = notes_;
-  if (!wide_note.empty()) report.notes.push_back(wide_note);
+  for (const std::string& note : {wide_note, order_note}) {
+    if (!note.empty()) report.notes.push_back(note);
+  }
   report.notes.insert(report.notes.end(), run_notes_.begin(), run_notes_.end());
   report.float_weights_bytes = ConstantBytes(graph_);
   report.weights_bytes = ConstantBytes(working);

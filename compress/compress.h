@@ -111,8 +111,8 @@ class Compressor {
                                                    const QuantizedMatrix& weights) const;
   // The graph with activations, weights and biases by `recipe`, values as in graph_.
   absl::StatusOr<graph::Graph> Apply(const Recipe& recipe);
-  // Apply; with sequential: WHERE_NEEDED the best of OrdersOf on held-back samples, which *recipe then says.
-  absl::StatusOr<graph::Graph> ApplyBest(Recipe* recipe);
+  // Apply; with sequential: WHERE_NEEDED the best of OrdersOf on held-back samples, which *recipe then says; `note` has figures.
+  absl::StatusOr<graph::Graph> ApplyBest(Recipe* recipe, std::string* note);
   // WHERE_NEEDED: `recipe` with rules for the products whose 8-bit sources cost most, which then read reals.
   absl::StatusOr<Recipe> WithWideActivations(const Recipe& recipe, std::string* note);
   // WHERE_NEEDED: `recipe` with rules for the layers of `applied` whose sums overflow.

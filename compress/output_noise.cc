@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/status.h"
@@ -12,6 +13,8 @@
 
 namespace octet::compress {
 namespace {
+
+constexpr double kWorst = std::numeric_limits<double>::infinity();
 
 // P of each output over [sample][output].
 std::vector<double> Powers(const std::vector<std::vector<std::vector<float>>>& outputs) {
@@ -95,8 +98,8 @@ absl::StatusOr<OutputNoise::Difference> OutputNoise::Of(graph::Graph changed) co
         const double d = static_cast<double>(expected[k]) - (same ? found[k] : 0.0f);
         noise[o] += d * d;
       }
-      if (o > 0 || classes_ == 0 || !same) continue;
-      divergence += Divergences(expected, found, static_cast<size_t>(classes_), probabilities_);
+      if (o > 0 || classes_ == 0) continue;
+      divergence += same ? Divergences(expected, found, static_cast<size_t>(classes_), probabilities_) : kWorst;
       rows += static_cast<double>(expected.size()) / static_cast<double>(classes_);
     }
   }
@@ -105,6 +108,8 @@ absl::StatusOr<OutputNoise::Difference> OutputNoise::Of(graph::Graph changed) co
   for (size_t o = 0; o < noise.size(); ++o) {
     if (power_[o] > 0) difference.noise += noise[o] / power_[o] / static_cast<double>(noise.size());
   }
+  if (!std::isfinite(difference.noise)) difference.noise = kWorst;
+  if (!std::isfinite(difference.divergence)) difference.divergence = kWorst;
   return difference;
 }
 

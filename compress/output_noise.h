@@ -32,8 +32,8 @@ class OutputNoise {
     double noise = 0;
     double divergence = 0;  // nats; 0 where output 0 is no rows of class scores
   };
-  // Of a network with the same outputs in the same order. An output whose size differs counts as zeros; one without power
-  // not at all.
+  // Of a network with the same outputs in the same order. An output whose size differs is as noisy as zeros and diverges
+  // infinitely, as what is not finite does; an output without power adds nothing to the mean.
   absl::StatusOr<Difference> Of(graph::Graph changed) const;
   bool has_classes() const { return classes_ > 0; }
 

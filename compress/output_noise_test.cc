@@ -1,4 +1,4 @@
-// Noise at outputs against plain loops, and which order of layers a recipe takes by it.
+// Noise and divergence at outputs against plain loops, and which order of layers a recipe takes by them.
 #include "compress/output_noise.h"
 
 #include <gmock/gmock.h>
@@ -6,9 +6,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "base/rng.h"
 #include "compress/compress.h"
 #include "compress/memory_samples.h"
+#include "compress/recipe.h"
 #include "engine/test_util.h"
 
 namespace octet::compress {
@@ -37,6 +43,16 @@ TEST(OutputNoiseTest, IsRelativeToWhatDiffersBetweenSamples) {
   // y: the first element is 3, 6, 18, of variance 9 * 14 / 2 about its mean and power 3 times that; the second and the other
   // output never differ. A shift of 1/2 errs by 1/4 on each of 6 elements; the mean is over two outputs.
   EXPECT_NEAR(noise->Of(Scaled(3, 0.5f))->noise, 6 * 0.25 / (3 * 9 * 7.0) / 2, 1e-9);
+}
+
+TEST(OutputNoiseTest, WhatIsNotFiniteIsWorst) {
+  const std::vector<Tensor> tensors = {Tensor::FromF32({2}, {1, 10}), Tensor::FromF32({2}, {2, 10})};
+  MemorySamples samples(tensors);
+  const absl::StatusOr<OutputNoise> noise = OutputNoise::Create(Scaled(3, 0), samples, {0, 1}, 1);
+  ASSERT_TRUE(noise.ok()) << noise.status();
+  EXPECT_EQ(noise->Of(Scaled(NAN, 0))->noise, INFINITY);
+  EXPECT_EQ(noise->Of(Scaled(INFINITY, 0))->noise, INFINITY);
+  EXPECT_EQ(noise->Of(Scaled(NAN, 0))->divergence, INFINITY);
 }
 
 TEST(OutputNoiseTest, OneSampleCountsWithItsOwnPower) {
@@ -77,7 +93,7 @@ TEST(SpreadTest, TakesEqualSteps) {
   EXPECT_THAT(Spread({}, 3), IsEmpty());
 }
 
-// Three layers whose samples are of two kinds: `common` of small inputs, and every sixteenth ten times as large.
+// Three layers; every sixteenth sample is ten times as large as the others.
 struct Network {
   explicit Network(uint64_t seed) {
     const graph::ValueId image = m.Input("image", {kUnknownDim, 16});
@@ -112,12 +128,12 @@ double SqnrOf(const Network& net, const Recipe& recipe) {
   return result.ok() ? result->report.outputs[0].sqnr_db : NAN;
 }
 
-TEST(SequentialWhereNeeded, TakesTheOrderOfLeastNoise) {
+TEST(SequentialWhereNeeded, TakesTheOrderThatDiffersLeast) {
   bool in_order = false, at_once = false;
   for (uint64_t seed = 1; seed <= 12; ++seed) {
     const Network net(seed);
-    const Recipe recipe =
-        *ParseRecipe("layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: WHERE_NEEDED }");
+    const Recipe recipe = *ParseRecipe(
+        "layers { grid: 'int8' weighted: true rounding: ERROR_FEEDBACK_ORDERED } corrections { sequential: WHERE_NEEDED }");
     MemorySamples samples(net.samples);
     const absl::StatusOr<CompressResult> result = Compress(net.m.g, samples, recipe, {});
     ASSERT_TRUE(result.ok()) << result.status();
@@ -140,7 +156,7 @@ TEST(SequentialWhereNeeded, TakesTheOrderOfLeastNoise) {
       first = false;
     }
     EXPECT_EQ(outputs.Of(result->graph)->divergence, least) << "seed " << seed;
-    EXPECT_THAT(result->report.notes.back(), HasSubstr("in order"));
+    EXPECT_THAT(result->report.notes, ::testing::Contains(HasSubstr("in order")));
     // The applied recipe gives the same network.
     EXPECT_NE(result->recipe.corrections().sequential(), Corrections::WHERE_NEEDED);
     EXPECT_EQ(SqnrOf(net, result->recipe), result->report.outputs[0].sqnr_db);
@@ -172,6 +188,23 @@ TEST(TargetDamping, HoldsWeightsToTheFloatOnes) {
   EXPECT_NE(corrected, plain) << "nothing to correct: this test says nothing";
   EXPECT_EQ(LastCodes(net, "target_damping: 1e6", "ON"), plain);
   EXPECT_EQ(LastCodes(net, "target_damping: 0.01", "ON"), corrected) << "the default";
+}
+
+TEST(SequentialWhereNeeded, SaysWhatItFoundBesideAReducedRange) {
+  const Network net(1);
+  MemorySamples samples(net.samples);
+  const absl::StatusOr<CompressResult> result = Compress(
+      net.m.g, samples,
+      *ParseRecipe("layers { grid: 'int8' rounding: LEARNED } corrections { sequential: WHERE_NEEDED reduced_range: WHERE_NEEDED }"), {});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(result->report.notes, ::testing::Contains(HasSubstr("8-bit layers to nearest")));
+}
+
+TEST(OrdersOf, GivesRecipesThatCanBeReadAgain) {
+  for (const NamedOrder& order : OrdersOf(*ParseRecipe(
+           "layers { grid: 'int8' rounding: STOCHASTIC draws: 16 } corrections { sequential: WHERE_NEEDED }"))) {
+    EXPECT_TRUE(ParseRecipe(RecipeText(order.recipe)).ok()) << order.name;
+  }
 }
 
 TEST(OrdersOf, NearestIsNoContenderWhereNothingIsFitted) {

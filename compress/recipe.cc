@@ -312,6 +312,7 @@ std::vector<NamedOrder> OrdersOf(const Recipe& recipe) {
     differs = true;
     scheme->set_rounding(LayerScheme::NEAREST);
     scheme->clear_weighted();
+    scheme->clear_draws();
     scheme->clear_target_damping();
   };
   round(nearest.mutable_layers());

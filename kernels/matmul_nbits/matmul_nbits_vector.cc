@@ -440,6 +440,7 @@ NBitsUnpackColumnsFn UnpackColumnsOf(NBitsFormat format) {
 // instruction for it. With intrinsics GCC 14 copies every sum back and forth between two registers, loads all broadcasts
 // first, and spills what then finds no place.
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+constexpr bool kInPlace = true;
 HWY_INLINE hn::Vec<U8> BroadcastInOrder(const uint8_t* src) {
   hn::Vec<U8> quad;
   asm volatile("vpbroadcastd %1, %0" : "=v"(quad.raw) : "m"(*reinterpret_cast<const uint8_t(*)[4]>(src)));
@@ -449,6 +450,7 @@ HWY_INLINE void Accumulate(hn::Vec<I32>& sum, hn::Vec<U8> src, VI8 weights) {
   asm volatile("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(src.raw), "v"(weights.raw));
 }
 #else
+constexpr bool kInPlace = false;
 HWY_INLINE hn::Vec<U8> BroadcastInOrder(const uint8_t* src) { return BroadcastQuad(src); }
 HWY_INLINE void Accumulate(hn::Vec<I32>& sum, hn::Vec<U8> src, VI8 weights) {
   sum = hn::SumOfMulQuadAccumulate(I32(), src, weights, sum);
@@ -538,7 +540,7 @@ HWY_INLINE void MultiplyWideBlock(const NBitsTile& tile, int64_t column, const u
 }
 
 constexpr int64_t kRows = 6;            // of a block
-constexpr int64_t kLongGroup = 128;     // from here on reals need not stay in registers
+constexpr int64_t kLongGroup = 128;     // from here on reals need not stay in registers; groups of 32 lose
 
 template <int kR, int kV>
 HWY_INLINE void MultiplyBlockOf(const NBitsTile& tile, int64_t column, const uint8_t* src, int64_t src_stride, float* acc) {
@@ -580,11 +582,12 @@ HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_
 
 void MultiplyTile(const NBitsTile& tile, const uint8_t* src, int64_t src_stride, int64_t rows,
                   float* acc) {
-  const int64_t columns = (tile.width + 2 * kLanes - 1) / (2 * kLanes);
-  NBitsPrefetch prefetch(tile, columns * ((rows + kRows - 1) / kRows));
+  const bool wide = kInPlace && tile.group >= kLongGroup;
+  const int64_t step = (wide ? 4 : 2) * kLanes;
+  NBitsPrefetch prefetch(tile, (tile.width + step - 1) / step * ((rows + kRows - 1) / kRows));
   int64_t column = 0;
-  if (kLanes == 16 && tile.group >= kLongGroup) {
-    for (; column + 4 * kLanes <= tile.width; column += 4 * kLanes) {
+  if constexpr (kInPlace) {
+    for (; wide && column + 4 * kLanes <= tile.width; column += 4 * kLanes) {
       MultiplyRows<4>(tile, column, src, src_stride, rows, acc, prefetch);
     }
   }
