@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """What an ensemble of T samples costs over one network of the same file: time of a batch, and memory of weights.
 
-    measure.py --octet PROGRAM --source REPOSITORY [--model FILE --calibration DATA --image SPEC] [--scheme ternary | --recipe FILE]
+    measure.py --octet PROGRAM --source REPOSITORY [--model FILE --calibration DATA --image SPEC | --perceptron WIDTHS]
+               [--scheme ternary | --recipe FILE]
                [--compressed FILE] [--samples 2,4,8] [--batch 1] [--seconds 2] [--rounds 5] [--threads 2] [--json FILE]
 
 Compresses the model with distributions, serves its most probable network (what one sample costs) and ensembles side by
 side, and asks them in turn, one request at a time. Times are the server's own of running a batch (octet_compute_seconds):
-no RPC is in them. Without --model: the embedded network. Ratios are taken within a round; median (least, largest) of rounds.
+no RPC is in them. Without --model: the embedded network, or one of fully connected layers of the given widths with Relu between
+and random weights, for sizes that no stored network has. Ratios are taken within a round; median (least, largest) of rounds.
 """
 import argparse
 import json
@@ -29,6 +31,7 @@ parser.add_argument("--source", required=True)
 parser.add_argument("--model")
 parser.add_argument("--calibration")
 parser.add_argument("--image", default="")
+parser.add_argument("--perceptron", help="768,3072,3072,768, say")
 parser.add_argument("--scheme", default="ternary")
 parser.add_argument("--recipe", help="one that keeps distributions in some layers only, say")
 parser.add_argument("--compressed", help="a file with distributions instead of compressing one; with --model, its original")
@@ -39,6 +42,24 @@ parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--json")
 args = parser.parse_args()
+
+
+def write_perceptron(widths, path):
+    """layer0, layer1, ...: Gemm of weights [out, in], normal with a variance of 2 / in; Relu between them."""
+    import onnx
+    from onnx import helper, numpy_helper
+    rng, nodes, weights, value = np.random.default_rng(1), [], [], "x"
+    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+        matrix = rng.standard_normal((outputs, inputs), dtype=np.float32) * np.float32((2 / inputs) ** 0.5)
+        weights.append(numpy_helper.from_array(matrix, f"w{i}"))
+        last = i == len(widths) - 2
+        nodes.append(helper.make_node("Gemm", [value, f"w{i}"], ["y" if last else f"h{i}"], name=f"layer{i}", transB=1))
+        if not last:
+            value = f"r{i}"
+            nodes.append(helper.make_node("Relu", [f"h{i}"], [value], name=f"relu{i}"))
+    graph = helper.make_graph(nodes, "perceptron", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", widths[0]])],
+                              [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", widths[-1]])], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
 def batch_time(server, variant):
@@ -53,13 +74,18 @@ def main():
     folder = os.path.join(work, "repository", "m", "1")
     os.makedirs(folder)
     original = os.path.join(folder, "model.onnx")
-    shutil.copy(args.model or os.path.join(args.source, "models", "fashion-mnist", "model.onnx"), original)
+    widths = [int(w) for w in args.perceptron.split(",")] if args.perceptron else None
+    if widths:
+        write_perceptron(widths, original)
+    else:
+        shutil.copy(args.model or os.path.join(args.source, "models", "fashion-mnist", "model.onnx"), original)
     calibration = args.calibration
     if args.compressed:
         shutil.copy(args.compressed, f"{folder}/model.{args.scheme}.onnx")
     elif not args.model:
         calibration = os.path.join(work, "samples.npy")
-        np.save(calibration, np.random.default_rng(1).random((128, 1, 28, 28), dtype=np.float32))
+        shape = (64, widths[0]) if widths else (128, 1, 28, 28)
+        np.save(calibration, np.random.default_rng(1).random(shape, dtype=np.float32))
     if not args.compressed:
         subprocess.run([args.octet, "compress", original, f"--calibration={calibration}", f"--image={args.image}",
                         *([f"--recipe={args.recipe}"] if args.recipe else [f"--scheme={args.scheme}", "--distribution_samples=2"]),
