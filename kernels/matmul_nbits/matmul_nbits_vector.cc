@@ -457,18 +457,19 @@ HWY_INLINE void Accumulate(hn::Vec<I32>& sum, hn::Vec<U8> src, VI8 weights) {
 }
 #endif
 
-// kR rows times kV vectors of columns: accumulators of all stay in registers (6 x 2 of them,
-// twice).
+// kR rows times kV vectors of columns. Up to two vectors integer sums and reals stay in registers (6 x 2 of each); of four
+// only the sums do (6 x 4), so that a broadcast serves four vectors, and reals are added in memory behind every group.
 template <int kR, int kV>
-HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
-                              const uint8_t* HWY_RESTRICT src, int64_t src_stride,
+HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column, const uint8_t* HWY_RESTRICT src, int64_t src_stride,
                               float* HWY_RESTRICT acc) {
+  constexpr bool kRealsStay = kV <= 2;
   const I32 d;
   const F32 df;
+  const auto place = [&](int r, int v) HWY_ATTR { return acc + r * kNBitsAccStride + column + v * kLanes; };
   VF32 real[kR][kV];
-  HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
-    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
-      real[r][v] = hn::LoadU(df, acc + r * kNBitsAccStride + column + v * kLanes);
+  if constexpr (kRealsStay) {
+    HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+      HWY_UNROLL(8) for (int v = 0; v < kV; ++v) real[r][v] = hn::LoadU(df, place(r, v));
     }
   }
   const int64_t quad_bytes = tile.width * 4;
@@ -493,63 +494,24 @@ HWY_INLINE void MultiplyBlock(const NBitsTile& tile, int64_t column,
     }
     HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
       const auto scale = hn::LoadU(df, scales + v * kLanes);
-      HWY_UNROLL(8)
-      for (int r = 0; r < kR; ++r) real[r][v] =
-          hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, real[r][v]);
+      HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
+        if constexpr (kRealsStay) {
+          real[r][v] = hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, real[r][v]);
+        } else {
+          hn::StoreU(hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, hn::LoadU(df, place(r, v))), df, place(r, v));
+        }
+      }
     }
   }
-  HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
-    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
-      hn::StoreU(real[r][v], df, acc + r * kNBitsAccStride + column + v * kLanes);
-    }
-  }
-}
-
-// The same for long groups: only integer sums stay in registers (6 x 4 of them), so that a broadcast serves four vectors.
-template <int kR, int kV>
-HWY_INLINE void MultiplyWideBlock(const NBitsTile& tile, int64_t column, const uint8_t* HWY_RESTRICT src,
-                                  int64_t src_stride, float* HWY_RESTRICT acc) {
-  const I32 d;
-  const F32 df;
-  const int64_t quad_bytes = tile.width * 4;
-  const int8_t* w = tile.weights + column * 4;
-  const float* scales = tile.scales + column;
-  for (int64_t k = 0; k < tile.depth; k += tile.group, scales += tile.width) {
-    hn::Vec<I32> sum[kR][kV];
+  if constexpr (kRealsStay) {
     HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
-      HWY_UNROLL(8) for (int v = 0; v < kV; ++v) sum[r][v] = hn::Zero(d);
-    }
-    const uint8_t* s = src + k;
-    const uint8_t* const end = s + std::min(tile.group, tile.depth - k);
-    for (; s < end; w += quad_bytes, s += 4) {
-      VI8 weights[kV];
-      HWY_UNROLL(8) for (int v = 0; v < kV; ++v) weights[v] = hn::LoadU(I8(), w + v * kBytes);
-      HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
-        const auto a = BroadcastInOrder(s + r * src_stride);
-        HWY_UNROLL(8) for (int v = 0; v < kV; ++v) Accumulate(sum[r][v], a, weights[v]);
-      }
-    }
-    HWY_UNROLL(8) for (int v = 0; v < kV; ++v) {
-      const auto scale = hn::LoadU(df, scales + v * kLanes);
-      HWY_UNROLL(8) for (int r = 0; r < kR; ++r) {
-        float* to = acc + r * kNBitsAccStride + column + v * kLanes;
-        hn::StoreU(hn::MulAdd(hn::ConvertTo(df, sum[r][v]), scale, hn::LoadU(df, to)), df, to);
-      }
+      HWY_UNROLL(8) for (int v = 0; v < kV; ++v) hn::StoreU(real[r][v], df, place(r, v));
     }
   }
 }
 
 constexpr int64_t kRows = 6;            // of a block
 constexpr int64_t kLongGroup = 128;     // from here on reals need not stay in registers; groups of 32 lose
-
-template <int kR, int kV>
-HWY_INLINE void MultiplyBlockOf(const NBitsTile& tile, int64_t column, const uint8_t* src, int64_t src_stride, float* acc) {
-  if constexpr (kV == 4) {
-    MultiplyWideBlock<kR, kV>(tile, column, src, src_stride, acc);
-  } else {
-    MultiplyBlock<kR, kV>(tile, column, src, src_stride, acc);
-  }
-}
 
 template <int kV>
 HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_t* src,
@@ -562,17 +524,17 @@ HWY_INLINE void MultiplyRows(const NBitsTile& tile, int64_t column, const uint8_
     float* a = acc + begin * kNBitsAccStride;
     switch (count) {
       case 6:
-        MultiplyBlockOf<6, kV>(tile, column, s, src_stride, a);
+        MultiplyBlock<6, kV>(tile, column, s, src_stride, a);
         break;
       case 5:
-        MultiplyBlockOf<5, kV>(tile, column, s, src_stride, a);
+        MultiplyBlock<5, kV>(tile, column, s, src_stride, a);
         break;
       case 4:
-        MultiplyBlockOf<4, kV>(tile, column, s, src_stride, a);
+        MultiplyBlock<4, kV>(tile, column, s, src_stride, a);
         break;
       default:
         for (int64_t r = 0; r < count; ++r) {
-          MultiplyBlockOf<1, kV>(tile, column, s + r * src_stride, src_stride,
+          MultiplyBlock<1, kV>(tile, column, s + r * src_stride, src_stride,
                                a + r * kNBitsAccStride);
         }
     }
