@@ -12,6 +12,7 @@
 #include "compress/observe.h"
 #include "compress/softmax.h"
 #include "graph/draws.h"
+#include "graph/ensemble.h"
 
 namespace octet::compress {
 namespace {
@@ -28,7 +29,7 @@ double CrossEntropy(absl::Span<const float> reference, absl::Span<const std::vec
       Softmax(draw.data() + at, t, &p);
       for (size_t c = 0; c < classes; ++c) mean[c] += p[c] / static_cast<double>(draws.size());
     }
-    for (size_t c = 0; c < classes; ++c) sum -= q[c] * std::log(std::max<double>(mean[c], kLeastProbability));
+    for (size_t c = 0; c < classes; ++c) sum -= q[c] * std::log(std::max<double>(mean[c], graph::kLeastProbability));
   }
   return sum;
 }

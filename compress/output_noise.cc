@@ -10,6 +10,7 @@
 #include "compress/compare.h"
 #include "compress/observe.h"
 #include "compress/softmax.h"
+#include "graph/ensemble.h"
 
 namespace octet::compress {
 namespace {
@@ -54,7 +55,7 @@ double Divergences(absl::Span<const float> reference, absl::Span<const float> ch
     softmax(reference.data() + at, &p);
     softmax(changed.data() + at, &q);
     for (size_t c = 0; c < classes; ++c) {
-      if (p[c] > 0) sum += p[c] * std::log(p[c] / std::max<double>(q[c], kLeastProbability));
+      if (p[c] > 0) sum += p[c] * std::log(p[c] / std::max<double>(q[c], graph::kLeastProbability));
     }
   }
   return sum;

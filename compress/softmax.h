@@ -4,15 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <vector>
 
+#include "graph/ensemble.h"
 #include "graph/graph.h"
 
 namespace octet::compress {
 
-inline constexpr float kLeastProbability = 1e-30f;  // as graph/ensemble.cc has it
-
-// softmax(row / t), in place of `p`, whose size is the number of classes.
+// softmax(row / t), in place of `p`, whose size is the number of classes, one or more. Requires: t > 0.
 inline void Softmax(const float* row, double t, std::vector<double>* p) {
   double largest = row[0], sum = 0;
   for (size_t c = 0; c < p->size(); ++c) largest = std::max<double>(largest, row[c]);
@@ -26,7 +26,7 @@ inline bool GivesProbabilities(const graph::Graph& graph) {
                      [&](const graph::Node& n) { return n.op == "Softmax" && n.outputs[0] == graph.outputs[0]; });
 }
 inline float ScoreOf(float output, bool probability) {
-  return probability ? std::log(std::max(output, kLeastProbability)) : output;
+  return probability ? std::log(std::max(output, graph::kLeastProbability)) : output;
 }
 
 }  // namespace octet::compress

@@ -17,8 +17,6 @@
 namespace octet::graph {
 namespace {
 
-constexpr float kLeastProbability = 1e-30f;  // below it a class counts as impossible: log stays finite
-
 // Adds nodes with one output each behind a graph.
 class Tail {
  public:

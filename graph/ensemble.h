@@ -26,6 +26,7 @@
 namespace octet::graph {
 
 inline constexpr int kMostSamples = 64;
+inline constexpr float kLeastProbability = 1e-30f;  // below it a class counts as impossible: log stays finite
 // How outputs of an ensemble are told apart from those of the network.
 inline constexpr absl::string_view kPredictiveEntropy = "_predictive_entropy";
 inline constexpr absl::string_view kMutualInformation = "_mutual_information";

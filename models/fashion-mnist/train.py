@@ -498,7 +498,7 @@ def keep_freed_memory():
     libc.mallopt(-1, 2 ** 31 - 1)  # M_TRIM_THRESHOLD
 
 
-def make(options, network, split):
+def make(options, network, split, held_x, held_y):
     """Trains and exports to options.out: (record, network)."""
     if options.branch:
         net, record = load_folded(network["make"], options.branch), {}
@@ -508,8 +508,7 @@ def make(options, network, split):
     if options.network == "wide":
         if not options.branch:
             export(net, options.out.with_suffix(".branch.onnx"), network)
-        first, held_out = load_folded(Classifier, options.first), split["held_out"]
-        held_x, held_y = to_input(held_out[0]), torch.from_numpy(held_out[1]).long()
+        first = load_folded(Classifier, options.first)
         record["held_out_top1_first_network"] = accuracy(first, held_x, held_y)
         record["held_out_top1_branch"] = accuracy(net, held_x, held_y)
         branch = narrow(fold_norms(net))
@@ -554,7 +553,7 @@ def main():
     if options.calibrate:
         record = json.loads(metrics_file.read_text())
     else:
-        record, net = make(options, network, split)
+        record, net = make(options, network, split, held_x, held_y)
         torch_top1 = accuracy(net, x, y)
 
     logits = onnx_logits(options.out, x)
